@@ -1,0 +1,143 @@
+"""The log: append, read, follow.
+
+`append` is all or nothing, and acknowledged only when it is on disk. A stream must be at the version that the
+append names, else `Conflict`. An idempotency key that was seen gives its first outcome and appends nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from eventsourcing.sqlite import SQLiteCursor
+
+from clew.events.base import Event, Recorded
+from clew.log import codec
+from clew.log.reader import CACHED_BYTES_MAX, EventCache, Reader
+from clew.log.stores import SqliteStore
+from clew.log.writer import Append, Committer, Encoded, FirstOutcome, Inline, Job, Outcome, Task, Writer
+
+T = TypeVar("T")
+Listener = Callable[[Sequence[Recorded[Event]]], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Appended:
+    """What an append came to. `repeated` when its idempotency key had been seen: the events are the first ones."""
+
+    events: list[Recorded[Event]]
+    repeated: bool = False
+
+
+class Log:
+    """`inline` projects into the appending transaction; `forget_inline` is called when one was rolled back."""
+
+    def __init__(
+        self,
+        store: SqliteStore,
+        inline: Inline = lambda cursor, recorded: None,
+        forget_inline: Callable[[], None] = lambda: None,
+    ) -> None:
+        self.store = store
+        self.cache = EventCache()
+        self._listeners: list[Listener] = []
+        self._writer = Writer(Committer(store, inline, forget_inline), self._done) if store.writing else None
+
+    def listen(self, listener: Listener) -> None:
+        """Call `listener` in the event loop with what was committed, in order, before its appender hears of it."""
+        self._listeners.append(listener)
+
+    async def append(
+        self,
+        stream: str,
+        events: Sequence[Event],
+        *,
+        after: int,
+        actor: str | None = None,
+        key: str | None = None,
+        fingerprint: bytes = b"",
+    ) -> Appended:
+        encoded = [Encoded(event, event.kind, codec.encode(event)) for event in events]
+        append = Append(stream, encoded, after, actor, key, fingerprint)
+        append.size_bytes = sum(len(e.state) for e in encoded)
+        outcome: Outcome = await self._submit(append)
+        if isinstance(outcome, FirstOutcome):
+            with self.reading() as reader:
+                first = reader.stream(
+                    outcome.stream, after=outcome.first_version - 1, upto=outcome.last_version
+                )
+            return Appended(first, repeated=True)
+        return Appended(outcome)
+
+    async def write(self, work: Callable[[SQLiteCursor], T]) -> T:
+        """Run `work` in a writing transaction of its own, for what is not an event: followers, leases, snapshots."""
+        done: T = await self._submit(Job(work))
+        return done
+
+    @contextmanager
+    def reading(self) -> Iterator[Reader]:
+        """One moment of the log and of all read models."""
+        with self.store.snapshot() as cursor:
+            yield Reader(cursor, self.cache)
+
+    def first_outcome(self, key: str) -> tuple[bytes, str, int, int] | None:
+        """Fingerprint, stream and versions of what `key` stands for, if it was seen."""
+        with self.reading() as reader:
+            rows = reader.rows(
+                "select fingerprint, stream, first_version, last_version from idempotency where key = ?", (key,)
+            )
+        return tuple(rows[0]) if rows else None
+
+    def close(self) -> None:
+        if self._writer is not None:
+            self._writer.close()
+        self.store.close()
+
+    def _submit(self, task: Task) -> asyncio.Future[Any]:
+        assert self._writer is not None, "this log was opened for reading only"
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Any] = loop.create_future()
+        task.future = future
+        self._writer.submit(task)
+        return future
+
+    def _done(self, tasks: Sequence[Task]) -> None:
+        """In the writer's thread: wake the loops, once each."""
+        by_loop: dict[asyncio.AbstractEventLoop, list[Task]] = {}
+        for task in tasks:
+            assert task.future is not None
+            by_loop.setdefault(task.future.get_loop(), []).append(task)
+        for loop, mine in by_loop.items():
+            try:
+                loop.call_soon_threadsafe(self._settle, mine)
+            except RuntimeError:
+                # The loop was closed while its append was on the way; nobody is left to tell.
+                continue
+
+    def _settle(self, tasks: Sequence[Task]) -> None:
+        """In the loop: tell the listeners, then whoever waits."""
+        committed = [
+            recorded
+            for task in tasks
+            if isinstance(task, Append) and isinstance(task.outcome, list)
+            for recorded in task.outcome
+        ]
+        for task in tasks:
+            if isinstance(task, Append) and isinstance(task.outcome, list) and task.size_bytes <= CACHED_BYTES_MAX:
+                for recorded in task.outcome:
+                    self.cache.add(recorded)
+        if committed:
+            for listener in self._listeners:
+                listener(committed)
+        for task in tasks:
+            future = task.future
+            if future is None or future.done():
+                continue
+            error = task.error if isinstance(task, Job) else task.outcome
+            if isinstance(error, BaseException):
+                future.set_exception(error)
+            else:
+                future.set_result(task.outcome)

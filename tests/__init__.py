@@ -1,0 +1,1 @@
+"""The tests of Clew. They mirror src and projections; `specify.py` has given, when, then."""
