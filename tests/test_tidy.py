@@ -112,14 +112,21 @@ def none_of(faults: Iterator[str]) -> None:
 @cache
 def repository_files() -> list[Path]:
     """What is, or would be, committed. Without git (in an unpacked sdist, say) whatever lies here."""
+    return sorted(path for path in listed_by_git() or lying_here() if (ROOT / path).is_file())
+
+
+def listed_by_git() -> set[Path]:
     command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     try:
         listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
-        paths = {Path(name) for name in listed.split("\0") if name}
     except (OSError, subprocess.CalledProcessError):
-        paths = {path.relative_to(ROOT) for path in ROOT.rglob("*")}
-        paths = {path for path in paths if not is_made(path) and path.name not in TOP_LEVEL_OF_AN_SDIST}
-    return sorted(path for path in paths if (ROOT / path).is_file())
+        return set()
+    return {Path(name) for name in listed.split("\0") if name}
+
+
+def lying_here() -> set[Path]:
+    paths = {path.relative_to(ROOT) for path in ROOT.rglob("*")}
+    return {path for path in paths if not is_made(path) and path.name not in TOP_LEVEL_OF_AN_SDIST}
 
 
 def is_made(path: Path) -> bool:
@@ -178,8 +185,10 @@ def events_defined_in(module: ModuleType) -> list[type[Event]]:
 
 def union_of(module: ModuleType, events: list[type[Event]]) -> tuple[str, set[Any]]:
     """The alias called `…Event` that lists the most of these events."""
-    aliases = {name: members_of(value) for name, value in vars(module).items() if name.endswith("Event")}
-    aliases.setdefault("any union called …Event", set())
+    aliases: dict[str, set[Any]] = {"any union called …Event": set()}
+    for name, value in vars(module).items():
+        if name.endswith("Event") and value is not Event:
+            aliases[name] = members_of(value)
     return max(aliases.items(), key=lambda alias: len(alias[1].intersection(events)))
 
 

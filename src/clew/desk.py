@@ -97,6 +97,11 @@ class _Book(Generic[C, S, E]):
     async def _append(
         self, stream: str, known: _Known[S], events: Sequence[E], actor: str | None, key: Key | None
     ) -> Done[S]:
+        def settled() -> None:
+            # Before anybody hears of the events, and also when whoever asked has gone away meanwhile.
+            known.state = self._rules.fold(events, known.state)
+            known.version += len(events)
+
         appended = await self._log.append(
             stream,
             events,
@@ -104,12 +109,11 @@ class _Book(Generic[C, S, E]):
             actor=actor,
             key=key.key if key is not None else None,
             fingerprint=key.fingerprint if key is not None else b"",
+            settled=settled,
         )
         if appended.repeated:
             first = appended.events
             return Done(first[0].stream, first, self.state(first[0].stream), repeated=True)
-        known.state = self._rules.fold(events, known.state)
-        known.version += len(events)
         if known.version - known.snapshot_version >= SNAPSHOT_EVERY_EVENTS:
             self._write_snapshot(stream, known)
         return Done(stream, appended.events, known.state)

@@ -59,9 +59,12 @@ class Log:
         actor: str | None = None,
         key: str | None = None,
         fingerprint: bytes = b"",
+        settled: Callable[[], None] | None = None,
     ) -> Appended:
+        """`settled` is called in the loop when the events are on disk, even if the appender was cancelled."""
         encoded = [Encoded(event, event.kind, codec.encode(event)) for event in events]
         append = Append(stream, encoded, after, actor, key, fingerprint)
+        append.settled = settled
         append.size_bytes = sum(len(e.state) for e in encoded)
         outcome: Outcome = await self._submit(append)
         if isinstance(outcome, FirstOutcome):
@@ -126,9 +129,8 @@ class Log:
             for recorded in task.outcome
         ]
         for task in tasks:
-            if isinstance(task, Append) and isinstance(task.outcome, list) and task.size_bytes <= CACHED_BYTES_MAX:
-                for recorded in task.outcome:
-                    self.cache.add(recorded)
+            if isinstance(task, Append) and isinstance(task.outcome, list):
+                self._note(task, task.outcome)
         if committed:
             for listener in self._listeners:
                 listener(committed)
@@ -141,3 +143,10 @@ class Log:
                 future.set_exception(error)
             else:
                 future.set_result(task.outcome)
+
+    def _note(self, append: Append, recorded: Sequence[Recorded[Event]]) -> None:
+        if append.settled is not None:
+            append.settled()
+        if append.size_bytes <= CACHED_BYTES_MAX:
+            for one in recorded:
+                self.cache.add(one)

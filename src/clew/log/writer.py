@@ -50,7 +50,10 @@ Outcome: TypeAlias = "list[Recorded[Event]] | FirstOutcome"
 
 @dataclass(slots=True)
 class Append:
-    """All of `events`, or nothing. `outcome` is set by the writer's thread."""
+    """All of `events`, or nothing. `outcome` is set by the writer's thread.
+
+    `settled` is called in the appender's loop once these events are on disk, before anybody hears of them.
+    """
 
     stream: str
     events: Sequence[Encoded]
@@ -61,6 +64,7 @@ class Append:
     size_bytes: int = 0
     outcome: Outcome | BaseException | None = None
     future: asyncio.Future[Any] | None = None
+    settled: Callable[[], None] | None = None
 
 
 @dataclass(slots=True)

@@ -6,7 +6,7 @@ it sends such bytes, giving previews while the answer comes and the whole answer
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
@@ -84,7 +84,7 @@ class Provider(Protocol):
         """The request body for `prompt`. Pure: the same prompt gives the same bytes, for ever."""
         ...
 
-    def call(self, body: bytes) -> AsyncIterator[Piece]:
+    def call(self, body: bytes) -> AsyncGenerator[Piece, None]:
         """Send `body`. Yields pieces as they come, if the body asks for streaming, and last the `Answer`.
 
         Raises `ProviderFailed`; retries are the engine's business. Closing the iterator ends the call.

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncGenerator
 from contextlib import aclosing, asynccontextmanager, suppress
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import httpx2
 import orjson
 
 from clew.errors import ProviderFailed
 from clew.providers import openai_render
-from clew.providers.base import ModelInfo
+from clew.providers.base import ModelInfo, Piece, Prompt
 from clew.providers.http import (
     ERROR_BYTES_MAX,
     Clients,
@@ -24,11 +25,6 @@ from clew.providers.http import (
     retry_after,
 )
 from clew.providers.openai_read import Gathering, Lines, nonsense
-
-if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
-
-    from clew.providers.base import Piece, Prompt
 
 # A model that repeats itself for ever would otherwise fill the memory.
 ANSWER_BYTES_MAX = 32 * 1024 * 1024
@@ -116,9 +112,7 @@ class OpenAI:
     ) -> AsyncGenerator[httpx2.Response]:
         """A response with a good status, its body not read yet."""
         with self._clients.one() as client:
-            request = client.build_request(
-                method, url, content=body, headers=self._headers, timeout=self._timeout
-            )
+            request = client.build_request(method, url, content=body, headers=self._headers, timeout=self._timeout)
             try:
                 async with asyncio.timeout_at(deadline):
                     # The key must not follow a redirect to another host, so none is followed.

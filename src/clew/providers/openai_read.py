@@ -6,19 +6,16 @@ nonsense. Chunks are read as plain dictionaries: there are thousands a second.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from typing import Any
 
 import orjson
 
 from clew.errors import ProviderFailed
+from clew.events.content import JsonObject
 from clew.events.usage import Usage
 from clew.ids import new_id
 from clew.providers.base import Answer, CalledTool, CallPiece, TextPiece
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from clew.events.content import JsonObject
 
 
 def nonsense(who: str, what: str) -> ProviderFailed:

@@ -6,21 +6,16 @@ file makes is never changed; another way of rendering is another file with anoth
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import Any
 
 import orjson
 
 from clew.errors import ProviderFailed
-from clew.events.content import File, Image, Refusal, Text, plain_text
-from clew.events.items import MessageItem, ReasoningItem, SummaryItem, ToolCallItem, ToolResultItem
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from clew.events.content import Content
-    from clew.events.items import Item
-    from clew.events.run import RunConfig, Tool, ToolChoice
-    from clew.providers.base import Prompt
+from clew.events.content import Content, File, Image, Refusal, Text, plain_text
+from clew.events.items import Item, MessageItem, ReasoningItem, SummaryItem, ToolCallItem, ToolResultItem
+from clew.events.run import RunConfig, Tool, ToolChoice
+from clew.providers.base import Prompt
 
 RENDERER = "openai-chat/1"
 
@@ -189,5 +184,5 @@ def _file(file: File) -> dict[str, Any]:
 
 
 def _not_shown(what: str, name: str | None) -> dict[str, Any]:
-    """Ids of files are ours and mean nothing to the provider, so the model is told that something is missing."""
+    """Ids of files are ours and mean nothing to the provider, so the model is told what is missing."""
     return {"type": "text", "text": f"[{what} {name or 'without a name'} is not shown]"}

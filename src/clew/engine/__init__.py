@@ -1,0 +1,1 @@
+"""The engine: what makes runs go on. It assembles contexts, calls models, executes tools and survives crashes."""

@@ -1,0 +1,72 @@
+"""Counting the tokens of what is appended, once, so that nobody counts it again."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import orjson
+
+from clew.events.content import Content, Refusal, Text, Tokens
+from clew.events.run import Tool
+from clew.ids import new_id
+from clew.events.content import Attachment, Metadata
+from clew.events.message import Role
+from clew.rules.commands import NewMessage
+from clew.tokens import count_text
+
+# A thread's items are counted before it is known which model will read them.
+_COMMON_MODEL = "gpt-4o"
+# What a picture costs depends on its size and on the provider; this is a middling one.
+_IMAGE_TOKENS = 765
+
+
+def text_tokens(text: str, model: str = _COMMON_MODEL) -> Tokens:
+    counted = count_text(text, model)
+    return Tokens(encoding=counted.encoding, count=counted.count, exact=counted.exact)
+
+
+def content_tokens(content: Content) -> Tokens:
+    """An estimate as soon as there is something that is not text."""
+    if len(content) == 1 and isinstance(content[0], Text):
+        return text_tokens(content[0].text)
+    count, exact, encoding = 0, True, "o200k_base"
+    for part in content:
+        if isinstance(part, (Text, Refusal)):
+            counted = text_tokens(part.text)
+            count, exact, encoding = count + counted.count, exact and counted.exact, counted.encoding
+        else:
+            count, exact = count + _IMAGE_TOKENS, False
+    return Tokens(encoding=encoding, count=count, exact=exact)
+
+
+def new_message(
+    role: Role,
+    content: Content,
+    *,
+    attachments: tuple[Attachment, ...] = (),
+    metadata: Metadata | None = None,
+) -> NewMessage:
+    """A message on its way into a thread, with its id and its count."""
+    return NewMessage(
+        message_id=new_id("msg"),
+        role=role,
+        content=content,
+        attachments=attachments,
+        metadata=metadata,
+        tokens=content_tokens(content),
+    )
+
+
+@lru_cache(maxsize=1_024)
+def instruction_tokens(instructions: str, model: str) -> Tokens:
+    return text_tokens(instructions, model)
+
+
+def tool_tokens(tools: tuple[Tool, ...], model: str) -> int:
+    """An estimate: providers write definitions in a form of their own before they count."""
+    return _tool_tokens(orjson.dumps([tool.model_dump(exclude_none=True) for tool in tools]), model) if tools else 0
+
+
+@lru_cache(maxsize=256)
+def _tool_tokens(definitions: bytes, model: str) -> int:
+    return count_text(definitions.decode(), model).count

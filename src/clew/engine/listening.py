@@ -1,0 +1,149 @@
+"""Hearing one answer out: previews while it comes, and the whole of it as one command."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import aclosing
+from dataclasses import dataclass, field
+
+from clew.bus import AnswerDropped, Bus, CallPreview, TextPreview
+from clew.engine.counting import text_tokens
+from clew.errors import ProviderFailed
+from clew.events.content import Content, Refusal, Text
+from clew.events.run import RunConfig
+from clew.events.tool import Executor
+from clew.ids import new_id
+from clew.providers.base import Answer, CallPiece, Provider, TextPiece
+from clew.rules.commands import AnsweredCall, AnsweredMessage, RecordAnswer
+
+
+@dataclass(slots=True)
+class Attempt:
+    """One sending of a request. The ids are those its previews are shown under, and its events will have."""
+
+    thread_id: str
+    run_id: str
+    model_call_id: str
+    fence: int
+    message_id: str = field(default_factory=lambda: new_id("msg"))
+    message_step_id: str = field(default_factory=lambda: new_id("step"))
+    calls_step_id: str = field(default_factory=lambda: new_id("step"))
+    started: float = field(default_factory=time.perf_counter)
+    first_token_ms: float | None = None
+    call_ids: dict[int, str] = field(default_factory=dict)
+
+    def elapsed_ms(self) -> float:
+        return round((time.perf_counter() - self.started) * 1000, 3)
+
+    def dropped(self) -> AnswerDropped:
+        return AnswerDropped(
+            self.run_id, self.model_call_id, self.message_id, self.message_step_id, self.calls_step_id
+        )
+
+
+async def listen(provider: Provider, body: bytes, attempt: Attempt, bus: Bus) -> Answer:
+    """Send `body` and hear the answer out, showing previews. Raises `ProviderFailed`."""
+    async with aclosing(provider.call(body)) as pieces:
+        async for piece in pieces:
+            if attempt.first_token_ms is None:
+                attempt.first_token_ms = attempt.elapsed_ms()
+            match piece:
+                case TextPiece(text=text):
+                    bus.preview(
+                        attempt.thread_id,
+                        TextPreview(
+                            attempt.run_id,
+                            attempt.model_call_id,
+                            attempt.message_step_id,
+                            attempt.message_id,
+                            text,
+                        ),
+                    )
+                case CallPiece():
+                    _preview_call(piece, attempt, bus)
+                case Answer():
+                    return piece
+    raise ProviderFailed("the answer has no end", code="broken_stream", retryable=True)
+
+
+def _preview_call(piece: CallPiece, attempt: Attempt, bus: Bus) -> None:
+    tool_call_id = piece.tool_call_id
+    if tool_call_id is not None:
+        # Two calls of one answer must not share an id; the second gets one of ours, here and in the log.
+        if tool_call_id in attempt.call_ids.values():
+            tool_call_id = new_id("call")
+        attempt.call_ids[piece.index] = tool_call_id
+    bus.preview(
+        attempt.thread_id,
+        CallPreview(
+            attempt.run_id,
+            attempt.model_call_id,
+            attempt.calls_step_id,
+            piece.index,
+            tool_call_id,
+            piece.name,
+            piece.arguments,
+        ),
+    )
+
+
+def answer_command(
+    answer: Answer, attempt: Attempt, config: RunConfig, executor: Callable[[str], Executor]
+) -> RecordAnswer:
+    content = _content(answer)
+    message = None
+    if content or not answer.tool_calls:
+        said = content or (Text(type="text", text=""),)
+        message = AnsweredMessage(
+            message_id=attempt.message_id,
+            step_id=attempt.message_step_id,
+            content=said,
+            assistant_id=config.assistant_id,
+            tokens=text_tokens((answer.text or "") + (answer.refusal or ""), config.model),
+        )
+    calls = []
+    taken: set[str] = set()
+    for index, call in enumerate(answer.tool_calls):
+        tool_call_id = attempt.call_ids.get(index) or call.tool_call_id
+        if not tool_call_id or tool_call_id in taken:
+            tool_call_id = new_id("call")
+        taken.add(tool_call_id)
+        calls.append(
+            AnsweredCall(
+                tool_call_id=tool_call_id,
+                step_id=attempt.calls_step_id,
+                name=call.name,
+                arguments=call.arguments,
+                executor=executor(call.name),
+                tokens=text_tokens(call.name + call.arguments, config.model),
+            )
+        )
+    return RecordAnswer(
+        thread_id=attempt.thread_id,
+        run_id=attempt.run_id,
+        fence=attempt.fence,
+        model_call_id=attempt.model_call_id,
+        step_id=attempt.calls_step_id if calls else attempt.message_step_id,
+        model=answer.model,
+        finish_reason=answer.finish_reason,
+        usage=answer.usage,
+        usage_reported=answer.usage_reported,
+        provider_ids=answer.provider_ids,
+        first_token_ms=attempt.first_token_ms,
+        duration_ms=attempt.elapsed_ms(),
+        reasoning_provider=config.provider,
+        reasoning_id=new_id("rs"),
+        reasoning=answer.reasoning,
+        message=message,
+        calls=tuple(calls),
+    )
+
+
+def _content(answer: Answer) -> Content:
+    parts: list[Text | Refusal] = []
+    if answer.text:
+        parts.append(Text(type="text", text=answer.text))
+    if answer.refusal:
+        parts.append(Refusal(type="refusal", text=answer.refusal))
+    return tuple(parts)

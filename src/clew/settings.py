@@ -1,0 +1,93 @@
+"""Settings: from the environment and from flags, checked once, at start."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from clew.errors import Misconfigured
+
+PROVIDER_NAMES = ("openai",)
+_DEFAULT_BASE_URLS = {"openai": "https://api.openai.com/v1"}
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderSettings:
+    """`api_key` is never shown."""
+
+    base_url: str
+    api_key: str | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """`run_expires_seconds` None means that runs never expire. `api_key`, when set, must come with each request."""
+
+    store: str
+    host: str = "127.0.0.1"
+    port: int = 8787
+    api_key: str | None = field(default=None, repr=False)
+    providers: dict[str, ProviderSettings] = field(default_factory=dict)
+    default_provider: str = "openai"
+    script: Path | None = None
+    tools: tuple[str, ...] = ()
+    run_expires_seconds: int | None = 600
+    lease_seconds: float = 30.0
+    model_attempts_max: int = 6
+    steps_max: int = 128
+    context_tokens: int | None = None
+
+
+def default_store() -> str:
+    """A file in the user's data folder."""
+    base = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local/share"
+    return str(Path(base) / "clew" / "clew.db")
+
+
+def from_environment(**flags: object) -> Settings:
+    """`flags` that are None were not given; the environment, then the default, decides."""
+    given = {name: value for name, value in flags.items() if value is not None}
+    env = os.environ
+    values: dict[str, object] = {
+        "store": env.get("CLEW_STORE") or default_store(),
+        "port": _whole_number("CLEW_PORT", 8787),
+        "api_key": env.get("CLEW_API_KEY") or None,
+        "providers": {name: _provider(name) for name in PROVIDER_NAMES},
+        "default_provider": env.get("CLEW_DEFAULT_PROVIDER") or "openai",
+        "run_expires_seconds": _whole_number("CLEW_RUN_EXPIRES_SECONDS", 600) or None,
+        "context_tokens": _whole_number("CLEW_CONTEXT_TOKENS", 0) or None,
+        **given,
+    }
+    return _checked(Settings(**values))  # type: ignore[arg-type]
+
+
+def _provider(name: str) -> ProviderSettings:
+    upper = name.upper()
+    base_url = os.environ.get(f"CLEW_{upper}_BASE_URL") or _DEFAULT_BASE_URLS[name]
+    if not base_url.startswith(("http://", "https://")):
+        raise Misconfigured(f"CLEW_{upper}_BASE_URL is {base_url!r}; write it with http:// or https://")
+    key = os.environ.get(f"CLEW_{upper}_API_KEY") or os.environ.get(f"{upper}_API_KEY") or None
+    return ProviderSettings(base_url.rstrip("/"), key)
+
+
+def _whole_number(name: str, default: int) -> int:
+    value = os.environ.get(name)
+    if not value:
+        return default
+    try:
+        return int(value)
+    except ValueError:
+        raise Misconfigured(f"{name} is {value!r}; write a whole number") from None
+
+
+def _checked(settings: Settings) -> Settings:
+    if not 0 <= settings.port <= 65_535:
+        raise Misconfigured(f"port {settings.port} does not exist; take one from 1 to 65535, or 0 for any free one")
+    if settings.host not in ("127.0.0.1", "localhost", "::1") and settings.api_key is None:
+        raise Misconfigured(
+            f"serving on {settings.host} lets others in: set CLEW_API_KEY, or leave --host at 127.0.0.1"
+        )
+    if settings.run_expires_seconds is not None and settings.run_expires_seconds < 1:
+        raise Misconfigured("CLEW_RUN_EXPIRES_SECONDS is below 1; write 0 for never")
+    return settings
