@@ -1,0 +1,1 @@
+"""Benchmarks. Each prints one JSON object; run small, they are tests."""

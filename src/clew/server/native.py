@@ -1,0 +1,356 @@
+"""Clew's own API, under /clew/v1: the events themselves, and what is derived from them."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from typing import Annotated, Any, Literal
+
+from fastapi import Depends, FastAPI, Header, HTTPException, Query, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, Response, StreamingResponse
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
+
+from clew.desk import Key
+from clew.engine.auditing import Audit, audit
+from clew.engine.counting import content_tokens, new_message, text_tokens
+from clew.engine.engine import DEFAULT_TENANT, Engine
+from clew.errors import ClewError, Conflict, NotFound, Refused, StoreFailed, TooLarge
+from clew.events.content import Content, Metadata, text
+from clew.events.message import MessageAppended
+from clew.events.tool import SettledOutcome
+from clew.ids import new_id
+from clew.rules.commands import (
+    AppendMessages,
+    ChangeMessage,
+    ChangeThread,
+    CreateThread,
+    EditMessage,
+    RemoveMessage,
+    SettleTool,
+    ThreadCommand,
+)
+from clew.server.sse import feed_frames, recorded_json
+from clew_projections import run_view, thread_view
+
+_STATUS: dict[type[ClewError], int] = {
+    NotFound: 404,
+    TooLarge: 413,
+    Refused: 400,
+    Conflict: 409,
+    StoreFailed: 507,
+}
+
+
+class _Body(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class NewThread(_Body):
+    metadata: Metadata = {}
+
+
+class MessageToAppend(_Body):
+    """`content` is text, or parts as they are in events."""
+
+    kind: Literal["message.appended"]
+    role: Literal["user", "assistant"]
+    content: str | Content
+    metadata: Metadata = {}
+
+
+class MessageToEdit(_Body):
+    kind: Literal["message.edited"]
+    message_id: str
+    content: str | Content
+
+
+class MessageToChange(_Body):
+    kind: Literal["message.changed"]
+    message_id: str
+    metadata: Metadata
+
+
+class MessageToRemove(_Body):
+    kind: Literal["message.removed"]
+    message_id: str
+
+
+class ThreadToChange(_Body):
+    kind: Literal["thread.changed"]
+    metadata: Metadata
+
+
+EventToAppend = Annotated[
+    MessageToAppend | MessageToEdit | MessageToChange | MessageToRemove | ThreadToChange, Field(discriminator="kind")
+]
+
+
+class Settlement(_Body):
+    """What was found out about a tool call in doubt. `output` is what the model is told."""
+
+    outcome: SettledOutcome
+    output: str = ""
+    by: str = "a person"
+
+
+class RecordedEvent(BaseModel):
+    """An event with its place in the log. `at` is in microseconds since 1970."""
+
+    position: int
+    thread_id: str
+    version: int
+    at: int
+    actor: str | None
+    kind: str
+    data: dict[str, JsonValue]
+
+
+class EventList(BaseModel):
+    events: list[RecordedEvent]
+    has_more: bool
+
+
+class ThreadInfo(BaseModel):
+    thread_id: str
+    created_at: int
+    metadata: Metadata
+    version: int
+
+
+class RunInfo(BaseModel):
+    run: run_view.RunView
+    steps: list[run_view.StepView]
+
+
+class ProjectionStanding(BaseModel):
+    name: str
+    lifecycle: str
+    version: int
+    position: int
+    behind: int
+
+
+def make_native_app(engine: Engine) -> FastAPI:
+    app = FastAPI(
+        title="Clew",
+        version="1",
+        docs_url=None,
+        redoc_url=None,
+        description=__doc__,
+        dependencies=[Depends(_key_check(engine))],
+    )
+    _add_threads(app, engine)
+    _add_events(app, engine)
+    _add_runs(app, engine)
+    app.add_exception_handler(ClewError, _refusal)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    return app
+
+
+def _key_check(engine: Engine) -> Any:
+    async def check(authorization: Annotated[str, Header()] = "") -> None:
+        expected = engine.settings.api_key
+        given = authorization.removeprefix("Bearer ").encode()
+        if expected is not None and not hmac.compare_digest(given, expected.encode()):
+            raise HTTPException(401, "send the key that CLEW_API_KEY names as `Authorization: Bearer <key>`")
+
+    return check
+
+
+async def _refusal(request: Request, error: Exception) -> Response:
+    assert isinstance(error, ClewError)
+    status = next((_STATUS[cls] for cls in type(error).__mro__ if cls in _STATUS), 500)
+    facts = {name: value for name, value in vars(error).items() if isinstance(value, (str, int, float))}
+    return JSONResponse({"error": {"type": type(error).__name__, "message": str(error), **facts}}, status)
+
+
+async def _invalid(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    where = "; ".join(f"{'.'.join(map(str, e['loc'][1:]))}: {e['msg']}" for e in error.errors())
+    return JSONResponse({"error": {"type": "Invalid", "message": where}}, 400)
+
+
+def _add_threads(app: FastAPI, engine: Engine) -> None:
+    @app.post("/threads", summary="Begin a thread")
+    async def create_thread(
+        request: Request, body: NewThread | None = None, idempotency_key: Annotated[str | None, Header()] = None
+    ) -> ThreadInfo:
+        thread_id = new_id("thread")
+        command = CreateThread(
+            thread_id=thread_id,
+            tenant=DEFAULT_TENANT,
+            dialect="clew",
+            metadata=body.metadata if body is not None else {},
+            tool_resources={},
+        )
+        key = await _key(request, idempotency_key)
+        done = await engine.desk.on_thread(thread_id, lambda: command, actor="clew", key=key, new=True)
+        return _thread_info(engine, done.stream)
+
+    @app.get("/threads", summary="The newest threads")
+    async def list_threads(limit: Annotated[int, Query(ge=1, le=100)] = 20) -> list[ThreadInfo]:
+        with engine.log.reading() as reader:
+            found = thread_view.threads(reader, tenant=DEFAULT_TENANT, limit=limit)
+            return [
+                ThreadInfo(
+                    thread_id=row.thread_id,
+                    created_at=row.created_at,
+                    metadata=row.metadata,
+                    version=reader.version(row.thread_id),
+                )
+                for row in found
+            ]
+
+    @app.get("/threads/{thread_id}", summary="A thread")
+    async def get_thread(thread_id: str) -> ThreadInfo:
+        return _thread_info(engine, thread_id)
+
+
+def _thread_info(engine: Engine, thread_id: str) -> ThreadInfo:
+    with engine.log.reading() as reader:
+        row = thread_view.thread(reader, thread_id)
+        if row is None:
+            raise NotFound(noun="thread", id=thread_id)
+        return ThreadInfo(
+            thread_id=row.thread_id,
+            created_at=row.created_at,
+            metadata=row.metadata,
+            version=reader.version(thread_id),
+        )
+
+
+async def _key(request: Request, idempotency_key: str | None) -> Key | None:
+    if idempotency_key is None:
+        return None
+    fingerprint = hashlib.sha256(await request.body()).digest()
+    return Key(f"clew {request.method} {request.url.path} {idempotency_key}", fingerprint)
+
+
+def _add_events(app: FastAPI, engine: Engine) -> None:
+    @app.post("/threads/{thread_id}/events", summary="Append to a thread")
+    async def append_event(
+        request: Request,
+        thread_id: str,
+        body: EventToAppend,
+        idempotency_key: Annotated[str | None, Header()] = None,
+    ) -> list[RecordedEvent]:
+        key = await _key(request, idempotency_key)
+        done = await engine.desk.on_thread(
+            thread_id, lambda: _command(engine, thread_id, body), actor="clew", key=key
+        )
+        return [RecordedEvent.model_validate(recorded_json(recorded)) for recorded in done.events]
+
+    @app.get(
+        "/threads/{thread_id}/events",
+        summary="A thread's events, as JSON or as a feed",
+        description="With `Accept: text/event-stream` the events come as they happen; each frame's id is the"
+        " event's version, and `Last-Event-ID` or `after` says from where to go on, also after a restart.",
+        response_model=EventList,
+    )
+    async def read_events(
+        request: Request,
+        thread_id: str,
+        after: Annotated[int, Query(ge=0)] = 0,
+        limit: Annotated[int, Query(ge=1, le=1_000)] = 100,
+        previews: bool = False,
+        last_event_id: Annotated[str | None, Header()] = None,
+    ) -> Any:
+        _thread_must_exist(engine, thread_id)
+        if "text/event-stream" in request.headers.get("accept", ""):
+            start = int(last_event_id) if last_event_id and last_event_id.isdecimal() else after
+            frames = feed_frames(engine.feed, thread_id, start, previews=previews)
+            return StreamingResponse(frames, media_type="text/event-stream", headers={"cache-control": "no-store"})
+        with engine.log.reading() as reader:
+            found = reader.stream(thread_id, after=after, limit=limit + 1)
+        shown = [recorded_json(recorded) for recorded in found[:limit]]
+        return JSONResponse({"events": shown, "has_more": len(found) > limit})
+
+
+def _thread_must_exist(engine: Engine, thread_id: str) -> None:
+    if not engine.desk.thread(thread_id).exists:
+        raise NotFound(noun="thread", id=thread_id)
+
+
+def _command(engine: Engine, thread_id: str, body: EventToAppend) -> ThreadCommand:
+    match body:
+        case MessageToAppend(role=role, content=content, metadata=metadata):
+            message = new_message(role, _parts(content), metadata=metadata)
+            return AppendMessages(thread_id=thread_id, messages=(message,))
+        case ThreadToChange(metadata=metadata):
+            return ChangeThread(thread_id=thread_id, metadata=metadata)
+        case _:
+            return _message_command(engine, thread_id, body)
+
+
+def _message_command(
+    engine: Engine, thread_id: str, body: MessageToEdit | MessageToChange | MessageToRemove
+) -> ThreadCommand:
+    with engine.log.reading() as reader:
+        history = thread_view.segments(reader, thread_id)
+        row = thread_view.message(reader, history, body.message_id)
+        appended = reader.event(row.created).event if row is not None else None
+    if row is None or not isinstance(appended, MessageAppended):
+        raise NotFound(noun="message", id=body.message_id)
+    match body:
+        case MessageToEdit(message_id=message_id, content=content):
+            parts = _parts(content)
+            return EditMessage(
+                thread_id=thread_id,
+                message_id=message_id,
+                content=parts,
+                tokens=content_tokens(parts),
+                tokens_before=row.tokens,
+            )
+        case MessageToChange(message_id=message_id, metadata=metadata):
+            return ChangeMessage(thread_id=thread_id, message_id=message_id, metadata=metadata)
+        case MessageToRemove(message_id=message_id):
+            return RemoveMessage(
+                thread_id=thread_id, message_id=message_id, role=appended.role, tokens=row.tokens
+            )
+
+
+def _parts(content: str | Content) -> Content:
+    return text(content) if isinstance(content, str) else content
+
+
+def _add_runs(app: FastAPI, engine: Engine) -> None:
+    @app.get("/runs/{run_id}", summary="A run and its steps")
+    async def get_run(run_id: str) -> RunInfo:
+        with engine.log.reading() as reader:
+            run = run_view.run(reader, run_id)
+            if run is None:
+                raise NotFound(noun="run", id=run_id)
+            return RunInfo(run=run, steps=run_view.steps(reader, run_id, newest_first=False, limit=1_000))
+
+    @app.get("/runs/{run_id}/audit", summary="A run told step by step")
+    async def get_audit(run_id: str) -> Audit:
+        with engine.log.reading() as reader:
+            return audit(reader, run_id)
+
+    @app.post("/runs/{run_id}/tool_calls/{tool_call_id}/settle", summary="Settle a tool call in doubt")
+    async def settle(run_id: str, tool_call_id: str, body: Settlement) -> list[RecordedEvent]:
+        with engine.log.reading() as reader:
+            run = run_view.run(reader, run_id)
+        if run is None:
+            raise NotFound(noun="run", id=run_id)
+        command = SettleTool(
+            thread_id=run.thread_id,
+            run_id=run_id,
+            tool_call_id=tool_call_id,
+            outcome=body.outcome,
+            output=body.output,
+            by=body.by,
+            tokens=text_tokens(body.output),
+        )
+        done = await engine.desk.on_thread(run.thread_id, lambda: command, actor="clew")
+        return [RecordedEvent.model_validate(recorded_json(recorded)) for recorded in done.events]
+
+    @app.get("/projections", summary="Where the read models stand")
+    async def projections() -> list[ProjectionStanding]:
+        with engine.log.reading() as reader:
+            return [ProjectionStanding(**standing) for standing in map(_as_dict, engine.keeper.standings(reader))]
+
+
+def _as_dict(standing: Any) -> dict[str, Any]:
+    return {name: getattr(standing, name) for name in ProjectionStanding.model_fields}
