@@ -176,9 +176,7 @@ def _answered(run: RunView, tool_call_id: str) -> dict[str, Any]:
     return changes
 
 
-def _ended(
-    event: RunCompleted | RunFailed | RunCancelled | RunExpired | RunIncomplete, at: int
-) -> dict[str, Any]:
+def _ended(event: RunCompleted | RunFailed | RunCancelled | RunExpired | RunIncomplete, at: int) -> dict[str, Any]:
     ended: dict[str, Any] = {
         "status": event.kind.removeprefix("run."),
         "ended_at": at,
@@ -207,9 +205,7 @@ def step_after(step: StepView | None, run: RunView, recorded: Recorded[Any]) -> 
     match event:
         case MessageAppended(step_id=str(step_id), message_id=message_id, model_call_id=model_call_id):
             made = _new_step(step_id, run, recorded, model_call_id or "")
-            return made.model_copy(
-                update={"message_id": message_id, "status": "completed", "ended_at": recorded.at}
-            )
+            return made.model_copy(update={"message_id": message_id, "status": "completed", "ended_at": recorded.at})
         case ToolCalled(step_id=step_id, tool_call_id=tool_call_id, model_call_id=model_call_id):
             made = step or _new_step(step_id, run, recorded, model_call_id)
             call = StepCall(tool_call_id=tool_call_id, called=recorded.position)

@@ -71,9 +71,7 @@ ITEMS = Table(
     indexes=(("item_id", "stream"),),
 )
 
-projection = Projection(
-    name="thread_view", version=1, lifecycle="inline", tables=(THREADS, LABELS, SEGMENTS, ITEMS)
-)
+projection = Projection(name="thread_view", version=1, lifecycle="inline", tables=(THREADS, LABELS, SEGMENTS, ITEMS))
 
 
 @projection.on(ThreadCreated)
@@ -88,9 +86,7 @@ def _(recorded: Recorded[ThreadForked], rows: Rows) -> None:
     inherited = sorted(rows.find(SEGMENTS, thread_id=fork.parent), key=lambda row: int(row["ordinal"]))
     segments = [(row["stream"], row["upto_version"]) for row in inherited]
     for ordinal, (stream, upto_version) in enumerate([*segments, (fork.parent, fork.parent_version)]):
-        rows.add(
-            SEGMENTS, thread_id=recorded.stream, ordinal=ordinal, stream=stream, upto_version=upto_version
-        )
+        rows.add(SEGMENTS, thread_id=recorded.stream, ordinal=ordinal, stream=stream, upto_version=upto_version)
 
 
 def _new_thread(recorded: Recorded[Any], rows: Rows, tenant: str, metadata: Metadata) -> None:
@@ -179,9 +175,7 @@ def _result(recorded: Recorded[Any], rows: Rows) -> None:
     _new_item(recorded, rows, "result", result.tool_call_id, result.run_id, tokens)
 
 
-def _new_item(
-    recorded: Recorded[Any], rows: Rows, kind: Kind, item_id: str, run_id: str | None, tokens: int
-) -> None:
+def _new_item(recorded: Recorded[Any], rows: Rows, kind: Kind, item_id: str, run_id: str | None, tokens: int) -> None:
     rows.add(
         ITEMS,
         stream=recorded.stream,
@@ -254,7 +248,9 @@ class ItemRow:
 
 def thread(reader: Reader, thread_id: str, as_of: int | None = None) -> ThreadRow | None:
     now, at = moment(as_of)
-    rows = reader.rows(f"select {', '.join(THREADS.names)} from threads where thread_id = ? and {now}", (thread_id, *at))
+    rows = reader.rows(
+        f"select {', '.join(THREADS.names)} from threads where thread_id = ? and {now}", (thread_id, *at)
+    )
     return _thread_row(reader, rows[0]) if rows else None
 
 
@@ -369,17 +365,11 @@ def _item(row: ItemRow, body: Event, first: Event) -> Item:
     place = Place(row.stream, row.number)
     match body, first:
         case (MessageAppended() | MessageEdited()) as said, MessageAppended() as appended:
-            return MessageItem(
-                place, row.item_id, appended.role, said.content, appended.model_call_id, row.tokens
-            )
+            return MessageItem(place, row.item_id, appended.role, said.content, appended.model_call_id, row.tokens)
         case ReasoningRecorded() as reasoning, _:
-            return ReasoningItem(
-                place, reasoning.provider, reasoning.blocks, reasoning.model_call_id, row.tokens
-            )
+            return ReasoningItem(place, reasoning.provider, reasoning.blocks, reasoning.model_call_id, row.tokens)
         case ToolCalled() as call, _:
-            return ToolCallItem(
-                place, call.tool_call_id, call.name, call.arguments, call.model_call_id, row.tokens
-            )
+            return ToolCallItem(place, call.tool_call_id, call.name, call.arguments, call.model_call_id, row.tokens)
         case (ToolReturned() | ToolSettled()) as result, _:
             return ToolResultItem(place, result.tool_call_id, result.output, False, row.tokens)
         case ToolFailed() as failed, _:

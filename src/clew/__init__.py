@@ -1,6 +1,6 @@
 """Clew keeps the conversation threads of LLM agents as events, and derives everything else from them.
 
-    async with clew.open("threads.db") as engine: ...
+async with clew.open("threads.db") as engine: ...
 """
 
 from __future__ import annotations

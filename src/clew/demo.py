@@ -98,7 +98,9 @@ class _Demo:
         with self._server() as server:
             with self._client() as client:
                 thread_id, run_id = self._converse(client)
-                self._say("5", "the server executes [b]book_table[/] itself. The booking is made, the answer is not back")
+                self._say(
+                    "5", "the server executes [b]book_table[/] itself. The booking is made, the answer is not back"
+                )
                 self._wait_for_booking()
             server.send_signal(signal.SIGKILL)
             server.wait()

@@ -195,9 +195,7 @@ class Desk:
 
     def __init__(self, log: Log) -> None:
         self._threads: _Book[ThreadCommand, Thread, ThreadStreamEvent] = _Book(log, thread_rules, Thread)
-        self._assistants: _Book[AssistantCommand, Assistant, AssistantEvent] = _Book(
-            log, assistant_rules, Assistant
-        )
+        self._assistants: _Book[AssistantCommand, Assistant, AssistantEvent] = _Book(log, assistant_rules, Assistant)
 
     async def on_thread(
         self,

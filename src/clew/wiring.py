@@ -67,7 +67,7 @@ def make_engine(
 
 
 @asynccontextmanager
-async def open(  # noqa: A001  (it is called as clew.open)
+async def open(
     store: str,
     *,
     tools: Iterable[ServerTool | Callable[..., Any]] = (),
@@ -75,9 +75,7 @@ async def open(  # noqa: A001  (it is called as clew.open)
     **settings: Any,
 ) -> AsyncIterator[Engine]:
     """The engine as a library: `async with clew.open("threads.db") as engine:`. `settings` are fields of Settings."""
-    engine = make_engine(
-        from_environment(store=store, **settings), providers=providers, toolbox=Toolbox(tools)
-    )
+    engine = make_engine(from_environment(store=store, **settings), providers=providers, toolbox=Toolbox(tools))
     await engine.start()
     try:
         yield engine

@@ -10,6 +10,7 @@ import orjson
 import pytest
 
 from clew.errors import ProviderFailed
+from clew.events.content import JsonObject
 from clew.events.usage import Usage
 from clew.providers.base import Answer, CalledTool, CallPiece, ModelInfo, Piece, TextPiece
 from clew.providers.openai import OpenAI
@@ -18,7 +19,7 @@ from tests.providers.raw_server import Reply, cut_stream, events, json_reply, re
 
 
 def test_a_whole_answer_comes_as_one_piece() -> None:
-    usage = {
+    usage: JsonObject = {
         "prompt_tokens": 20,
         "completion_tokens": 7,
         "total_tokens": 27,
@@ -113,10 +114,8 @@ def test_calls_of_odd_servers_are_told_apart(sent: list[Any], streamed: bool) ->
 
 def test_line_ends_comments_and_other_fields_do_not_matter() -> None:
     first, last = orjson.dumps(delta(content="a")), orjson.dumps(delta("stop"))
-    data = b": keep-alive\r\n\r\nevent: x\r\nid: 7\r\ndata:%s\r\n\r\n\r\n:\n\ndata:   %s\r\n\r\ndata:[DONE]" % (
-        first,
-        last,
-    )
+    data = b": keep-alive\r\n\r\nevent: x\r\nid: 7\r\ndata:%s\r\n\r\n\r\n:\n\ndata:   %s\r\n\r\ndata:[DONE]"
+    data %= (first, last)
     assert received(reply(data, content_type="text/event-stream"))[0] == TextPiece("a")
 
 

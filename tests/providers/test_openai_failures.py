@@ -58,10 +58,9 @@ def test_a_stream_of_nonsense_is_nonsense() -> None:
 
 
 def test_a_body_that_cannot_be_decompressed_is_nonsense() -> None:
-    assert failure(reply(b"not gzip", headers="content-encoding: gzip\r\n"), PLAIN).code == "nonsense"
-    assert (
-        failure(reply(b"no", headers="content-encoding: gzip\r\n", content_type="text/event-stream")).code == "nonsense"
-    )
+    headers = "content-encoding: gzip\r\n"
+    assert failure(reply(b"not gzip", headers=headers), PLAIN).code == "nonsense"
+    assert failure(reply(b"not gzip", headers=headers, content_type="text/event-stream")).code == "nonsense"
 
 
 def test_an_answer_without_end_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,7 +17,7 @@ import orjson
 import pytest
 
 from clew.errors import ProviderFailed
-from clew.events.content import File, Image, Other, Refusal, Text, text
+from clew.events.content import File, Image, JsonObject, Other, Refusal, Text, text
 from clew.events.items import Item, MessageItem, Place, ReasoningItem, SummaryItem, ToolCallItem, ToolResultItem
 from clew.events.message import Role
 from clew.events.run import RunConfig, Sampling, Tool, ToolChoice
@@ -53,7 +53,10 @@ def messages_of(*items: Item, instructions: str = "") -> Any:
     return orjson.loads(render(Prompt(config(instructions=instructions), items)))["messages"]
 
 
-PARAMETERS = {"type": "object", "properties": {"z": {"type": "string"}, "stream": True, "a": {"maximum": 1.5}}}
+PARAMETERS: JsonObject = {
+    "type": "object",
+    "properties": {"z": {"type": "string"}, "stream": True, "a": {"maximum": 1.5}},
+}
 EVERYTHING = Prompt(
     config=config(
         instructions='Be "brief" → é.',
@@ -118,7 +121,11 @@ def test_a_tool_choice_without_a_name_is_a_word(mode: Any) -> None:
 def test_what_one_model_call_gave_is_one_message() -> None:
     one = {"id": "a", "type": "function", "function": {"name": "f", "arguments": "{}"}}
     two = {"id": "b", "type": "function", "function": {"name": "g", "arguments": "{}"}}
-    said = [message("assistant", "So.", "call_1"), called("a", "f", "{}", "call_1"), called("b", "g", "{}", "call_1")]
+    said: list[Item] = [
+        message("assistant", "So.", "call_1"),
+        called("a", "f", "{}", "call_1"),
+        called("b", "g", "{}", "call_1"),
+    ]
     assert messages_of(*said) == [{"role": "assistant", "content": "So.", "tool_calls": [one, two]}]
     assert messages_of(called("a", "f", "{}", "call_1"), called("b", "g", "{}", "call_2")) == [
         {"role": "assistant", "content": None, "tool_calls": [one]},
@@ -172,7 +179,7 @@ async def upstream() -> AsyncIterator[OpenAI]:
 @pytest.mark.skipif(not (RIG.exists() and TALKS.exists()), reason=f"the recorded conversations are not in {SHARED}")
 @pytest.mark.parametrize("streamed", [False, True])
 def test_a_real_conversation_is_led_to_its_end(streamed: bool) -> None:
-    lines = gzip.open(TALKS, "rt").read().splitlines()
+    lines = gzip.decompress(TALKS.read_bytes()).splitlines()
     talk = json.loads(lines[1])
     instructions = f"{json.loads(lines[0])['system']}\nconversation: {talk['task_id']}-{talk['trial']}"
 

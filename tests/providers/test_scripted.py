@@ -90,15 +90,16 @@ def test_without_a_script_it_calls_the_tool_that_is_spoken_of(said: str) -> None
 
 
 def test_without_a_script_it_minds_the_tool_choice() -> None:
+    now = Tool(type="function", name="now")
+
     def names(**choice: Any) -> list[str]:
-        answer = answer_for(user("the weather"), tools=(WEATHER, NOW), tool_choice=ToolChoice(**choice))
+        answer = answer_for(user("the weather"), tools=(WEATHER, now), tool_choice=ToolChoice(**choice))
         return [called.name for called in answer.tool_calls]
 
-    NOW = Tool(type="function", name="now")
     assert names(mode="none") == []
     assert names(mode="function", name="now") == ["now"]
     assert names(mode="auto") == ["get_weather"]
-    assert len(answer_for(user("x"), tools=(NOW,), tool_choice=ToolChoice(mode="required")).tool_calls) == 1
+    assert len(answer_for(user("x"), tools=(now,), tool_choice=ToolChoice(mode="required")).tool_calls) == 1
 
 
 def test_without_a_script_it_tells_what_a_tool_said() -> None:

@@ -54,9 +54,7 @@ async def _chat(engine: Engine, model: str, thread: str | None, instructions: st
 
 async def _new_thread(engine: Engine) -> str:
     thread_id = new_id("thread")
-    command = CreateThread(
-        thread_id=thread_id, tenant=DEFAULT_TENANT, dialect="chat", metadata={}, tool_resources={}
-    )
+    command = CreateThread(thread_id=thread_id, tenant=DEFAULT_TENANT, dialect="chat", metadata={}, tool_resources={})
     await engine.desk.on_thread(thread_id, lambda: command, new=True)
     return thread_id
 
@@ -74,9 +72,7 @@ async def _turn(engine: Engine, thread_id: str, model: str, instructions: str, s
         thread_id, lambda: AppendMessages(thread_id=thread_id, messages=(message,)), actor="chat"
     )
     provider, name = resolve(model, engine.providers, engine.settings.default_provider)
-    config = RunConfig(
-        provider=provider, model=name, asked_model=model, instructions=instructions, stream=True
-    )
+    config = RunConfig(provider=provider, model=name, asked_model=model, instructions=instructions, stream=True)
     expires = engine.settings.run_expires_seconds
     queue = QueueRun(
         thread_id=thread_id,

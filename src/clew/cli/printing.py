@@ -12,7 +12,13 @@ from clew.engine.auditing import Audit, StepRecord, ToolRecord
 from clew.events.content import Content, plain_text
 from clew.events.items import Item, MessageItem, ReasoningItem, SummaryItem, ToolCallItem, ToolResultItem
 
-_STATUS_STYLES = {"completed": "green", "failed": "red", "expired": "red", "incomplete": "yellow", "cancelled": "yellow"}
+_STATUS_STYLES = {
+    "completed": "green",
+    "failed": "red",
+    "expired": "red",
+    "incomplete": "yellow",
+    "cancelled": "yellow",
+}
 _OUTCOME_STYLES = {"returned": "green", "failed": "red", "in_doubt": "bold magenta", "settled": "magenta"}
 
 

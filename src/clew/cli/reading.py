@@ -46,8 +46,8 @@ def threads(
     grid = Grid("thread", "created", "messages", "runs", "tokens in", "out", "last active", "metadata", box=None)
     for row in found:
         one = stats.get(row.thread_id)
-        counts = [str(n) for n in (one.messages, one.runs, one.input_tokens, one.output_tokens)] if one else ["–"] * 4
-        active = clock(one.active_at) if one else "–"
+        counts = [str(n) for n in (one.messages, one.runs, one.input_tokens, one.output_tokens)] if one else ["-"] * 4
+        active = clock(one.active_at) if one else "-"
         labelled = short(" ".join(f"{key}={value}" for key, value in row.metadata.items()), 40)
         grid.add_row(row.thread_id, clock(row.created_at), *counts, active, labelled)
     console.print(grid if found else "no threads yet; point your OpenAI code at `clew serve`, or try `clew chat`")

@@ -39,9 +39,7 @@ def serve(
     script: Annotated[
         Path | None, typer.Option(help="Script for the provider `scripted`, which becomes the default.")
     ] = None,
-    default_provider: Annotated[
-        str | None, typer.Option(help="Provider of models that are named without one.")
-    ] = None,
+    default_provider: Annotated[str | None, typer.Option(help="Provider of models that are named without one.")] = None,
 ) -> None:
     provider = default_provider or ("scripted" if script is not None else None)
     settings = from_environment(

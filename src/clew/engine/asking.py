@@ -33,7 +33,13 @@ async def ask(hand: Hand, run: ActiveRun, config: RunConfig) -> None:
         await hand.fail("server_error", f"no provider is called {config.provider!r} on this server")
     if provider is None or context is None:
         return
-    body = provider.render(Prompt(config, context.items, context.max_output_tokens))
+    try:
+        body = provider.render(Prompt(config, context.items, context.max_output_tokens))
+    except ProviderFailed as error:
+        # What cannot be written down for this provider will not be writable at the next attempt either.
+        if await _held(hand, run):
+            await hand.fail(error.code, str(error))
+        return
     model_call_id = new_id("mc")
     if await hand.do(_begin(hand, run, config, provider, context, body, model_call_id)):
         hand.note_fence()

@@ -202,9 +202,7 @@ def _tell_model(found: Audit, recorded: Recorded[Any]) -> None:
                 )
             )
         case ContextTruncated():
-            found.steps[-1].truncated = Truncated(
-                **event.model_dump(exclude={"run_id", "fence", "model_call_id"})
-            )
+            found.steps[-1].truncated = Truncated(**event.model_dump(exclude={"run_id", "fence", "model_call_id"}))
         case ModelCalled(attempt=attempt):
             found.steps[-1].attempts.append(Attempt(attempt=attempt, at=recorded.at))
         case ModelFailed():

@@ -108,9 +108,7 @@ def _budget(config: RunConfig, spent: Usage, server_limit: int | None, fixed: in
     return Budget(tightest - fixed, None, tightest, tightest_name)
 
 
-def _window(
-    reader: Reader, history: Sequence[Segment], budget: Budget, config: RunConfig
-) -> tuple[list[Item], bool]:
+def _window(reader: Reader, history: Sequence[Segment], budget: Budget, config: RunConfig) -> tuple[list[Item], bool]:
     """The newest units that fit, oldest first, and whether that is everything there is."""
     units: list[list[Item]] = []
     room, messages = budget.tokens, budget.messages
@@ -177,9 +175,7 @@ def _items_backwards(reader: Reader, history: Sequence[Segment]) -> Iterator[Ite
     yield from thread_view.items(reader, page)
 
 
-def _first_unit(
-    reader: Reader, history: Sequence[Segment], window: list[Item], budget: Budget
-) -> list[Item]:
+def _first_unit(reader: Reader, history: Sequence[Segment], window: list[Item], budget: Budget) -> list[Item]:
     """The first message of the thread, if it is not in the window and there is room: it says what this is about."""
     if budget.tokens is None or budget.messages is not None:
         return []

@@ -6,11 +6,10 @@ from functools import lru_cache
 
 import orjson
 
-from clew.events.content import Content, Refusal, Text, Tokens
+from clew.events.content import Attachment, Content, Metadata, Refusal, Text, Tokens
+from clew.events.message import Role
 from clew.events.run import Tool
 from clew.ids import new_id
-from clew.events.content import Attachment, Metadata
-from clew.events.message import Role
 from clew.rules.commands import NewMessage
 from clew.tokens import count_text
 

@@ -65,13 +65,9 @@ class Hand:
         self.fence = run.fence if run is not None else -1
 
     async def end_incomplete(self, reason: str) -> None:
-        await self.do(
-            EndIncomplete(thread_id=self.thread_id, run_id=self.run_id, fence=self.fence, reason=reason)
-        )
+        await self.do(EndIncomplete(thread_id=self.thread_id, run_id=self.run_id, fence=self.fence, reason=reason))
 
     async def fail(self, code: str, message: str) -> None:
         await self.do(
-            FailRun(
-                thread_id=self.thread_id, run_id=self.run_id, fence=self.fence, code=code, message=message
-            )
+            FailRun(thread_id=self.thread_id, run_id=self.run_id, fence=self.fence, code=code, message=message)
         )

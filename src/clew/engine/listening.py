@@ -37,9 +37,7 @@ class Attempt:
         return round((time.perf_counter() - self.started) * 1000, 3)
 
     def dropped(self) -> AnswerDropped:
-        return AnswerDropped(
-            self.run_id, self.model_call_id, self.message_id, self.message_step_id, self.calls_step_id
-        )
+        return AnswerDropped(self.run_id, self.model_call_id, self.message_id, self.message_step_id, self.calls_step_id)
 
 
 async def listen(provider: Provider, body: bytes, attempt: Attempt, bus: Bus) -> Answer:

@@ -141,9 +141,7 @@ class Worker:
         """Hold on to the runs that are driven here, in one write for all of them."""
         until = self._driving.now() + round(self._driving.lease_seconds * 1_000_000)
         held = [
-            (hand.run_id, self._driving.worker, hand.fence, until)
-            for hand in self._hands.values()
-            if hand.fence > 0
+            (hand.run_id, self._driving.worker, hand.fence, until) for hand in self._hands.values() if hand.fence > 0
         ]
         if not held:
             return

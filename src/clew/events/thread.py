@@ -77,6 +77,4 @@ class ThreadCompacted(Event):
     tokens: Tokens | None = None
 
 
-ThreadEvent: TypeAlias = (
-    ThreadCreated | ThreadChanged | ThreadForked | ThreadDeleted | ThreadErased | ThreadCompacted
-)
+ThreadEvent: TypeAlias = ThreadCreated | ThreadChanged | ThreadForked | ThreadDeleted | ThreadErased | ThreadCompacted

@@ -106,9 +106,7 @@ class Sealer:
             salt = salts[place * _SALT_BYTES : (place + 1) * _SALT_BYTES]
             body = body_hash(salt, event.state)
             before = self.head(event.stream).hash
-            hashed = chain_hash(
-                before, partition, event.stream, event.version, event.kind, at, event.actor, body
-            )
+            hashed = chain_hash(before, partition, event.stream, event.version, event.kind, at, event.actor, body)
             self._heads[event.stream] = Head(event.version, hashed)
             sealed.append(
                 Sealed(

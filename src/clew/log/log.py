@@ -69,9 +69,7 @@ class Log:
         outcome: Outcome = await self._submit(append)
         if isinstance(outcome, FirstOutcome):
             with self.reading() as reader:
-                first = reader.stream(
-                    outcome.stream, after=outcome.first_version - 1, upto=outcome.last_version
-                )
+                first = reader.stream(outcome.stream, after=outcome.first_version - 1, upto=outcome.last_version)
             return Appended(first, repeated=True)
         return Appended(outcome)
 
@@ -108,12 +106,15 @@ class Log:
         return future
 
     def _done(self, tasks: Sequence[Task]) -> None:
-        """In the writer's thread: wake the loops, once each."""
+        """Wake the loops, once each; in the writer's thread, or at once in the loop that committed by itself."""
         by_loop: dict[asyncio.AbstractEventLoop, list[Task]] = {}
         for task in tasks:
             assert task.future is not None
             by_loop.setdefault(task.future.get_loop(), []).append(task)
         for loop, mine in by_loop.items():
+            if loop is _running_loop():
+                self._settle(mine)
+                continue
             try:
                 loop.call_soon_threadsafe(self._settle, mine)
             except RuntimeError:
@@ -122,6 +123,8 @@ class Log:
 
     def _settle(self, tasks: Sequence[Task]) -> None:
         """In the loop: tell the listeners, then whoever waits."""
+        assert self._writer is not None
+        self._writer.settled(len(tasks))
         committed = [
             recorded
             for task in tasks
@@ -150,3 +153,7 @@ class Log:
         if append.size_bytes <= CACHED_BYTES_MAX:
             for one in recorded:
                 self.cache.add(one)
+
+
+def _running_loop() -> asyncio.AbstractEventLoop | None:
+    return asyncio._get_running_loop()

@@ -60,9 +60,7 @@ class _Datastore(SQLiteDatastore):
     def __init__(self, name: str, *, reads_only: bool, pool_size: int) -> None:
         super().__init__(name, originator_id_type="text", pool_size=pool_size)
         self.pool.close()
-        self.pool = _Pool(
-            db_name=name, reads_only=reads_only, pool_size=pool_size, max_overflow=0, pool_timeout=30
-        )
+        self.pool = _Pool(db_name=name, reads_only=reads_only, pool_size=pool_size, max_overflow=0, pool_timeout=30)
 
 
 class LogRecorder(SQLiteApplicationRecorder):
@@ -79,17 +77,12 @@ class LogRecorder(SQLiteApplicationRecorder):
     def construct_create_table_statements(self) -> list[str]:
         return list(statements(migration_texts()[0][1]))
 
-    def _insert_events(
-        self, c: SQLiteCursor, stored_events: Sequence[StoredEvent], **_: Any
-    ) -> Sequence[int] | None:
+    def _insert_events(self, c: SQLiteCursor, stored_events: Sequence[StoredEvent], **_: Any) -> Sequence[int] | None:
         """Events that nobody sealed yet are sealed here, as the library's own users would want."""
         sealed = [event for event in stored_events if isinstance(event, Sealed)]
         if len(sealed) < len(stored_events):
             sealed = self.sealer(c).seal(
-                [
-                    Unsealed(str(e.originator_id), e.originator_version, e.topic, e.state, None)
-                    for e in stored_events
-                ]
+                [Unsealed(str(e.originator_id), e.originator_version, e.topic, e.state, None) for e in stored_events]
             )
         c.executemany(
             self._INSERT,
@@ -143,6 +136,8 @@ class SqliteStore:
         self.writing = writing
         self.name = str(path) if path is not None else ":memory:"
         self._lock: int | None = None
+        self._held: SQLiteConnection | None = None
+        self._idle: list[SQLiteConnection] = []
         if path is not None:
             self._check(path)
             if writing:
@@ -152,8 +147,10 @@ class SqliteStore:
             self._open()
         except sqlite3.DatabaseError as error:
             self._release()
-            raise StoreLocked(path=self.name, holder="it is locked") if "locked" in str(error) else NotOurs(
-                path=self.name, why=str(error)
+            raise (
+                StoreLocked(path=self.name, holder="it is locked")
+                if "locked" in str(error)
+                else NotOurs(path=self.name, why=str(error))
             ) from error
         except BaseException:
             self._release()
@@ -173,17 +170,41 @@ class SqliteStore:
 
     @contextmanager
     def transaction(self) -> Iterator[SQLiteCursor]:
-        """The one writing transaction. Only the writer thread may ask for it."""
-        with self._writer.transaction(commit=True) as cursor:
+        """The one writing transaction. Only one thread at a time may ask for it."""
+        if self.path is None:
+            with self._writer.transaction(commit=True) as cursor:
+                yield cursor
+            return
+        if self._held is None:
+            # Taking a connection from the pool and giving it back costs as much as an insert.
+            self._held = self._writer.pool.get_connection(is_writer=True)
+        with self._held.transaction(commit=True) as cursor:
             yield cursor
 
     @contextmanager
     def snapshot(self) -> Iterator[SQLiteCursor]:
         """A reading transaction: everything in it is read as of one moment."""
-        with self._readers.transaction(commit=False) as cursor:
-            yield cursor
+        if self.path is None:
+            with self._readers.transaction(commit=False) as cursor:
+                yield cursor
+            return
+        idle = self._idle
+        try:
+            connection = idle.pop()
+        except IndexError:
+            connection = self._readers.pool.get_connection(is_writer=False)
+        try:
+            with connection.transaction(commit=False) as cursor:
+                yield cursor
+        finally:
+            idle.append(connection)
 
     def close(self) -> None:
+        if self._held is not None:
+            self._writer.pool.put_connection(self._held)
+            self._held = None
+        while self._idle:
+            self._readers.pool.put_connection(self._idle.pop())
         self._writer.close()
         self._readers.close()
         self._release()

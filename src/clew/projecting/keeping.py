@@ -17,6 +17,7 @@ from clew.projecting.rows import Cursor, Memory, Rows
 BATCH_EVENTS = 2_000
 _FRESH = "__new"
 _POLL_SECONDS = 5.0
+_GATHER_SECONDS = 0.05
 
 Progress = Callable[[int, int], None]
 
@@ -92,15 +93,18 @@ class Keeper:
         self._memory.forget()
 
     async def follow(self, log: Log, name: str) -> int:
-        """Bring a following projection to the end of the log; gives the position it stands at."""
+        """Bring a following projection to where the log ends now; gives the position it stands at."""
         projection = self.projections[name]
         while True:
             with log.reading() as reader:
                 position = _standing(reader, name)
                 batch = reader.follow(position, BATCH_EVENTS)
-            if not batch:
+            if batch:
+                await log.write(partial(_follow_batch, projection, batch))
+                position = batch[-1].position
+            if len(batch) < BATCH_EVENTS:
+                # What was appended meanwhile can wait: chasing each append would cost each a second write.
                 return position
-            await log.write(partial(_follow_batch, projection, batch))
 
     async def keep_following(self, log: Log, woken: asyncio.Event) -> None:
         """For ever: bring every following projection up whenever `woken`, and now and then unasked."""
@@ -113,6 +117,8 @@ class Keeper:
                 await asyncio.wait_for(woken.wait(), _POLL_SECONDS)
             except TimeoutError:
                 continue
+            # A write of its own for every append would make each append wait for two.
+            await asyncio.sleep(_GATHER_SECONDS)
 
     def standings(self, reader: Reader) -> list[Standing]:
         head = reader.head()
@@ -127,9 +133,7 @@ class Keeper:
     @staticmethod
     def _stored_version(log: Log, projection: Projection) -> int | None:
         with log.reading() as reader:
-            rows = reader.rows(
-                "select version from projections where name = ? and partition = 0", (projection.name,)
-            )
+            rows = reader.rows("select version from projections where name = ? and partition = 0", (projection.name,))
         return rows[0][0] if rows else None
 
 
@@ -156,9 +160,7 @@ def _follow_batch(projection: Projection, batch: Sequence[Recorded[Event]], curs
         _stand(cursor, projection, new[-1].position)
 
 
-def _apply(
-    projection: Projection, batch: Sequence[Recorded[Event]], memory: Memory, suffix: str, cursor: Any
-) -> None:
+def _apply(projection: Projection, batch: Sequence[Recorded[Event]], memory: Memory, suffix: str, cursor: Any) -> None:
     rows = Rows(cursor, memory, suffix)
     for recorded in batch:
         projection.apply(recorded, rows)

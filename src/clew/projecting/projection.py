@@ -59,9 +59,7 @@ class Fold(Generic[V]):
     One document a stream; a function that returns None ends it.
     """
 
-    def __init__(
-        self, *, name: str, version: int, table: Documents[V], lifecycle: Lifecycle = "inline"
-    ) -> None:
+    def __init__(self, *, name: str, version: int, table: Documents[V], lifecycle: Lifecycle = "inline") -> None:
         assert table.key[0] in table.names
         self.table = table
         self.projection = Projection(name, version, lifecycle, (table,))

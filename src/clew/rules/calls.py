@@ -346,5 +346,3 @@ def submit(command: SubmitToolOutputs, thread: Thread) -> Sequence[ThreadStreamE
         )
         for output in command.outputs
     ]
-
-

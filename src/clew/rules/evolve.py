@@ -46,14 +46,7 @@ def evolve(thread: Thread, event: ThreadStreamEvent) -> Thread:
     match event:
         case MessageAppended() | MessageChanged() | MessageEdited() | MessageRemoved():
             return _message(thread, event)
-        case (
-            ThreadCreated()
-            | ThreadChanged()
-            | ThreadForked()
-            | ThreadDeleted()
-            | ThreadErased()
-            | ThreadCompacted()
-        ):
+        case ThreadCreated() | ThreadChanged() | ThreadForked() | ThreadDeleted() | ThreadErased() | ThreadCompacted():
             return _thread(thread, event)
         case ContextAssembled() | ContextTruncated() | ModelCalled() | ModelAnswered() | ModelFailed():
             return replace(thread, run=_model(_active(thread), event))

@@ -129,13 +129,7 @@ def _create(command: CreateThread) -> Sequence[ThreadStreamEvent]:
 
 
 def _on_thread(
-    command: ChangeThread
-    | DeleteThread
-    | AppendMessages
-    | ChangeMessage
-    | EditMessage
-    | RemoveMessage
-    | ChangeRun,
+    command: ChangeThread | DeleteThread | AppendMessages | ChangeMessage | EditMessage | RemoveMessage | ChangeRun,
     thread: Thread,
 ) -> Sequence[ThreadStreamEvent]:
     match command:

@@ -236,9 +236,7 @@ def _add_events(app: FastAPI, engine: Engine) -> None:
         idempotency_key: Annotated[str | None, Header()] = None,
     ) -> list[RecordedEvent]:
         key = await _key(request, idempotency_key)
-        done = await engine.desk.on_thread(
-            thread_id, lambda: _command(engine, thread_id, body), actor="clew", key=key
-        )
+        done = await engine.desk.on_thread(thread_id, lambda: _command(engine, thread_id, body), actor="clew", key=key)
         return [RecordedEvent.model_validate(recorded_json(recorded)) for recorded in done.events]
 
     @app.get(
@@ -305,9 +303,7 @@ def _message_command(
         case MessageToChange(message_id=message_id, metadata=metadata):
             return ChangeMessage(thread_id=thread_id, message_id=message_id, metadata=metadata)
         case MessageToRemove(message_id=message_id):
-            return RemoveMessage(
-                thread_id=thread_id, message_id=message_id, role=appended.role, tokens=row.tokens
-            )
+            return RemoveMessage(thread_id=thread_id, message_id=message_id, role=appended.role, tokens=row.tokens)
 
 
 def _parts(content: str | Content) -> Content:
