@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import logging
 import socket
-import threading
 from pathlib import Path
 from typing import Annotated
 
@@ -14,6 +13,7 @@ import uvicorn
 
 from clew import tokens
 from clew.cli.common import StoreOption, console
+from clew.engine.windows import prompt_window
 from clew.errors import Misconfigured
 from clew.server.app import make_app
 from clew.settings import Settings, from_environment
@@ -63,8 +63,7 @@ def run_server(settings: Settings) -> None:
         listening.close()
         raise
     address, port = listening.getsockname()[:2]
-    # Loading the encodings takes some tenths of a second, which no request should wait for.
-    threading.Thread(target=tokens.warm, daemon=True).start()
+    _warm()
     console.print(f"Clew serves http://{address}:{port}/v1  (store {settings.store})")
     config = uvicorn.Config(
         make_app(engine),
@@ -76,6 +75,12 @@ def run_server(settings: Settings) -> None:
     # What start-up made lives as long as the process; the collector need not look at it again and again.
     gc.freeze()
     uvicorn.Server(config).run(sockets=[listening])
+
+
+def _warm() -> None:
+    """Load the encodings and the table of models: some tenths of a second, which no request should wait for."""
+    tokens.warm()
+    prompt_window("gpt-4o")
 
 
 def _listen(settings: Settings) -> socket.socket:

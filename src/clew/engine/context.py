@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from clew.engine.counting import instruction_tokens, tool_tokens
+from clew.engine.windows import prompt_window
 from clew.errors import ClewError
 from clew.events.items import Item, MessageItem, ReasoningItem, ToolCallItem, ToolResultItem
 from clew.events.model import ContextTokens, ItemRange, LeftOut, Manifest
@@ -100,6 +101,8 @@ def _budget(config: RunConfig, spent: Usage, server_limit: int | None, fixed: in
         limits.append((config.limits.prompt_tokens - spent.input, "max_prompt_tokens"))
     if server_limit is not None:
         limits.append((server_limit, "context_tokens"))
+    if config.truncation.strategy != "none" and (window := prompt_window(config.model)) is not None:
+        limits.append((window, "context_window"))
     if not limits:
         return Budget(None, messages, limit, name)
     tightest, tightest_name = min(limits)

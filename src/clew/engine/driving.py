@@ -8,7 +8,8 @@ started is called again only if that does no harm.
 from __future__ import annotations
 
 import asyncio
-from typing import assert_never
+from collections.abc import Coroutine, Iterable, Sequence
+from typing import Any, assert_never
 
 from clew.engine.asking import ask, report_lost
 from clew.engine.calling import call_tool
@@ -17,8 +18,12 @@ from clew.errors import StaleFence
 from clew.events.run import RunConfig, RunQueued
 from clew.rules.commands import ExpireRun, FinishCancel
 from clew.rules.moves import AskModel, Await, Cancel, Move, ReportLost, RunTools, Stop, next_move
-from clew.rules.state import ActiveRun
+from clew.rules.state import ActiveRun, OpenCall
 from clew_projections import run_view
+
+
+# The timer and the clock that decides are not the same; a little later is surely over.
+_AFTER_EXPIRY_SECONDS = 0.01
 
 
 async def drive(hand: Hand) -> None:
@@ -48,7 +53,7 @@ def _queued(hand: Hand) -> tuple[RunConfig, int | None]:
 def _interrupt_at(hand: Hand, expires_at: int | None) -> asyncio.TimerHandle | None:
     if expires_at is None:
         return None
-    seconds = max(0.0, (expires_at - hand.of.now()) / 1_000_000)
+    seconds = max(0.0, (expires_at - hand.of.now()) / 1_000_000) + _AFTER_EXPIRY_SECONDS
     return asyncio.get_running_loop().call_later(seconds, hand.interrupted.set)
 
 
@@ -75,6 +80,32 @@ async def _one_move(hand: Hand, config: RunConfig) -> bool:
     return await _make(hand, move, run, config)
 
 
+async def _run_tools(hand: Hand, calls: Sequence[OpenCall]) -> None:
+    """Execute the calls side by side. A run that is cancelled or over does not wait for them; their deeds stand."""
+    work = asyncio.ensure_future(_all(call_tool(hand, call) for call in calls))
+    while not work.done():
+        stop = asyncio.ensure_future(hand.interrupted.wait())
+        await asyncio.wait({work, stop}, return_when=asyncio.FIRST_COMPLETED)
+        stop.cancel()
+        if not work.done() and _is_over(hand):
+            work.cancel()
+            await asyncio.wait({work})
+            return
+        hand.interrupted.clear()
+    work.result()
+
+
+async def _all(calls: Iterable[Coroutine[Any, Any, None]]) -> None:
+    await asyncio.gather(*calls)
+
+
+def _is_over(hand: Hand) -> bool:
+    run = hand.run()
+    if run is None or run.status == "cancelling":
+        return True
+    return run.expires_at is not None and hand.of.now() >= run.expires_at
+
+
 async def _make(hand: Hand, move: Move, run: ActiveRun, config: RunConfig) -> bool:
     match move:
         case Await():
@@ -85,7 +116,7 @@ async def _make(hand: Hand, move: Move, run: ActiveRun, config: RunConfig) -> bo
         case ReportLost():
             await report_lost(hand)
         case RunTools(calls=calls):
-            await asyncio.gather(*(call_tool(hand, call) for call in calls))
+            await _run_tools(hand, calls)
         case Stop(reason=reason):
             await hand.end_incomplete(reason)
         case AskModel():

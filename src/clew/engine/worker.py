@@ -16,7 +16,7 @@ from clew.engine.driving import drive
 from clew.engine.hand import Driving, Hand
 from clew.errors import ClewError, Refused
 from clew.events.base import Event, Recorded
-from clew.events.run import RunCancelRequested, RunQueued
+from clew.events.run import RunCancelled, RunCancelRequested, RunExpired, RunQueued
 from clew.events.tool import ToolReturned, ToolSettled
 from clew.rules.commands import ExpireRun, FailRun
 from clew_projections import run_board
@@ -62,6 +62,9 @@ class Worker:
                     if run_id in self._hands:
                         self._hands[run_id].interrupted.set()
                     self._take(one.stream, run_id)
+                case RunCancelled(run_id=run_id) | RunExpired(run_id=run_id) if run_id in self._hands:
+                    # Ended by somebody else: whatever is still being done for it is of no use.
+                    self._hands[run_id].interrupted.set()
                 case _:
                     pass
 

@@ -37,6 +37,8 @@ def begin_model_call(command: BeginModelCall, thread: Thread) -> Sequence[Thread
     run = held(thread, command.run_id, command.fence)
     if run.status == "cancelling" or (run.status == "queued") != (command.claim is not None):
         return []
+    if run.unanswered or (run.model_call is not None and run.model_call.waiting):
+        return []
     start = [taken(run, command.claim)] if command.claim is not None else []
     fence = run.fence + len(start)
     failed_before = run.model_call.attempt if run.model_call is not None else 0
@@ -234,6 +236,8 @@ def start_tool(command: StartTool, thread: Thread) -> Sequence[ThreadStreamEvent
     call = run.call(command.tool_call_id)
     if run.status == "cancelling" or call is None or call.status not in ("called", "started"):
         return []
+    if call.executor != "server":
+        return []
     if call.status == "started" and call.effect == "once":
         return []
     started = ToolStarted(
@@ -254,7 +258,7 @@ _FAILURES: dict[str, FailedReason] = {"error": "error", "timeout": "timeout", "a
 def finish_tool(command: FinishTool, thread: Thread) -> Sequence[ThreadStreamEvent]:
     run = held(thread, command.run_id, command.fence)
     call = run.call(command.tool_call_id)
-    if call is None or call.status not in ("called", "started"):
+    if call is None or call.executor != "server" or call.status not in ("called", "started"):
         return []
     outcome: ToolReturned | ToolFailed
     if command.failure is None:

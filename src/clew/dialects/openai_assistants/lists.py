@@ -68,9 +68,7 @@ def by_position(
     first = position_of(page.after) if page.after is not None else None
     last = position_of(page.before) if page.before is not None else None
     low, high = (last, first) if page.newest_first else (first, last)
-    found = read(
-        after=low, before=high, newest_first=page.newest_first is not page.backwards, limit=page.limit + 1
-    )
+    found = read(after=low, before=high, newest_first=page.newest_first is not page.backwards, limit=page.limit + 1)
     return in_order(page, found)
 
 

@@ -108,5 +108,3 @@ def _is_empty(value: object) -> bool:
     if isinstance(value, dict):
         return all(map(_is_empty, value.values()))
     return value is None or value == []
-
-

@@ -82,7 +82,9 @@ def _union(name: str, found: Any, context: Mapping[str, Any]) -> Rejected:
         return _wrong_type(inner, "a string", found["type"]) if "type" in found else missing(inner)
     if context.get("discriminator") == "_object_tag()":
         return _wrong_type(name, "an object", found)
-    return _wrong_type(name, "one of a string or array of objects" if "content" in name else "a string or object", found)
+    return _wrong_type(
+        name, "one of a string or array of objects" if "content" in name else "a string or object", found
+    )
 
 
 def _union_tag(name: str, found: Any, context: Mapping[str, Any]) -> Rejected:
@@ -145,7 +147,9 @@ def _too_few(name: str, found: Any, context: Mapping[str, Any]) -> Rejected:
 
 def _pattern(name: str, found: str, context: Mapping[str, Any]) -> Rejected:
     pattern = context["pattern"]
-    message = f"Invalid '{name}': string does not match pattern. Expected a string that matches the pattern '{pattern}'."
+    message = (
+        f"Invalid '{name}': string does not match pattern. Expected a string that matches the pattern '{pattern}'."
+    )
     return rejected(message, param=name, code="invalid_value")
 
 

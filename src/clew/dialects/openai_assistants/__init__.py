@@ -1,0 +1,53 @@
+"""OpenAI's Assistants API, version 2: assistants, threads, messages, runs, steps and their streams.
+
+`requests` is what clients may send, `objects` what they are shown, `errors` the table from refusals to answers,
+`stream` the encoder of a run's events. The endpoints between them translate into commands for the desk and
+questions for the read models, and decide nothing.
+"""
+
+from __future__ import annotations
+
+from starlette.routing import BaseRoute, Route
+
+from clew.dialects.openai_assistants import assistants, messages, runs, starting, threads
+from clew.dialects.openai_assistants.handling import Endpoint, Handler
+from clew.engine.engine import Engine
+
+__all__ = ["routes"]
+
+# Appending and polling come first: routes are tried in this order.
+_THREAD = "/threads/{thread_id}"
+_RUN = f"{_THREAD}/runs/{{run_id}}"
+_PATHS: dict[str, dict[str, Handler]] = {
+    f"{_THREAD}/messages": {"GET": messages.list_all, "POST": messages.create},
+    _RUN: {"GET": runs.retrieve, "POST": runs.modify},
+    f"{_THREAD}/runs": {"GET": runs.list_all, "POST": starting.create},
+    "/threads/runs": {"POST": starting.create_with_thread},
+    _THREAD: {"GET": threads.retrieve, "POST": threads.modify, "DELETE": threads.delete},
+    "/threads": {"GET": threads.list_all, "POST": threads.create},
+    f"{_THREAD}/messages/{{message_id}}": {
+        "GET": messages.retrieve,
+        "POST": messages.modify,
+        "DELETE": messages.delete,
+    },
+    f"{_RUN}/cancel": {"POST": runs.cancel},
+    f"{_RUN}/submit_tool_outputs": {"POST": runs.submit_tool_outputs},
+    f"{_RUN}/events": {"GET": runs.events},
+    f"{_RUN}/steps": {"GET": runs.list_steps},
+    f"{_RUN}/steps/{{step_id}}": {"GET": runs.retrieve_step},
+    "/assistants": {"GET": assistants.list_all, "POST": assistants.create},
+    "/assistants/{assistant_id}": {
+        "GET": assistants.retrieve,
+        "POST": assistants.modify,
+        "DELETE": assistants.delete,
+    },
+    "/models": {"GET": assistants.list_models},
+    "/models/{model:path}": {"GET": assistants.retrieve_model},
+    # Whatever else is asked for is answered in OpenAI's way, too.
+    "/{path:path}": {},
+}
+
+
+def routes(engine: Engine) -> list[BaseRoute]:
+    """Everything below the base URL; the server says where that is."""
+    return [Route(path, Endpoint(engine, **handlers), name=path) for path, handlers in _PATHS.items()]
