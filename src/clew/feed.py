@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 
 from clew.bus import AnswerDropped, Bus, Heard
 from clew.events.base import Event, Recorded
@@ -19,7 +19,7 @@ class Feed:
         self._log = log
         self._bus = bus
 
-    async def follow(self, stream: str, after: int, *, heartbeat_seconds: float = 15.0) -> AsyncIterator[Heard | None]:
+    async def follow(self, stream: str, after: int, *, heartbeat_seconds: float = 15.0) -> AsyncGenerator[Heard | None, None]:
         """Events of `stream` with versions above `after`, and previews between them; None when it is quiet.
 
         Ends only when the listener cannot keep up: follow again from the last version.

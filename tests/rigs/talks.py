@@ -18,6 +18,7 @@ import json
 import sys
 import tempfile
 import time
+import warnings
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -323,6 +324,8 @@ def main() -> None:
     parser.add_argument("--cut-stream-every", type=int, default=0)
     parser.add_argument("--kill-every", type=float, default=0, help="seconds between kills of the server")
     options = parser.parse_args()
+    # The SDK marks all of the Assistants API as deprecated, which is why Clew is here.
+    warnings.simplefilter("ignore", DeprecationWarning)
     faults = ["--fail-every", str(options.fail_every), "--cut-stream-every", str(options.cut_stream_every)]
     with tempfile.TemporaryDirectory() as folder, upstream(*faults) as url:
         environment = {"CLEW_OPENAI_BASE_URL": f"{url}/v1"}

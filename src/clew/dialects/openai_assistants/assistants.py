@@ -20,7 +20,8 @@ from clew.events.assistant import AssistantCreated, AssistantSettings
 from clew.events.run import Sampling
 from clew.ids import new_id
 from clew.providers.base import Provider
-from clew.rules.assistant import ChangeAssistant, CreateAssistant as CreateCommand, DeleteAssistant
+from clew.rules.assistant import ChangeAssistant, DeleteAssistant
+from clew.rules.assistant import CreateAssistant as CreateCommand
 from clew_projections import assistant_catalog
 from clew_projections.assistant_catalog import AssistantView
 

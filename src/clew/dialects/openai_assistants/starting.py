@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+from clew.desk import Done
 from clew.dialects.openai_assistants import translate
 from clew.dialects.openai_assistants.finding import ACTOR, DIALECT, the_assistant
 from clew.dialects.openai_assistants.handling import Answer, Call, Stream, checked_id
@@ -16,12 +17,11 @@ from clew.engine.engine import Engine
 from clew.engine.models import resolve
 from clew.events.assistant import AssistantSettings
 from clew.events.run import Limits, RunConfig, RunQueued, Sampling
-from clew.desk import Done
 from clew.ids import new_id
 from clew.rules.commands import QueueRun
 from clew.rules.state import Thread
-from clew_projections.run_view import run_after
 from clew_projections.assistant_catalog import AssistantView
+from clew_projections.run_view import run_after
 
 
 async def create(call: Call) -> Answer | Stream:

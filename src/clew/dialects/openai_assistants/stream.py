@@ -23,14 +23,13 @@ from clew.dialects.openai_assistants.objects import (
     content_parts,
     message_object,
     run_object,
-    seconds,
     step_object,
     thread_object,
 )
 from clew.events.base import Event, Recorded
-from clew.events.content import plain_text
+from clew.events.content import plain_text, text
 from clew.events.message import MessageAppended
-from clew.events.model import ModelAnswered, ModelFailed
+from clew.events.model import ModelFailed
 from clew.events.run import RunConfig, RunQueued
 from clew.events.thread import ThreadCreated
 from clew.events.tool import ToolCalled, ToolFailed, ToolReturned, ToolSettled
@@ -218,9 +217,9 @@ class RunEncoder:
                 frame("thread.message.in_progress", beginning),
             ]
         if preview.text:
-            text: Object = {"value": preview.text} if begun.text else {"value": preview.text, "annotations": []}
+            piece: Object = {"value": preview.text} if begun.text else {"value": preview.text, "annotations": []}
             begun.text += preview.text
-            delta = _message_delta(preview.message_id, [{"index": 0, "type": "text", "text": text}])
+            delta = _message_delta(preview.message_id, [{"index": 0, "type": "text", "text": piece}])
             made.append(frame("thread.message.delta", delta))
         return made
 
@@ -290,7 +289,7 @@ class RunEncoder:
                 message_id=begun.message_id,
                 role="assistant",
                 # OpenAI's helper looks for a first part, also where nothing was said yet.
-                content=({"type": "text", "text": begun.text},),  # type: ignore[arg-type]
+                content=text(begun.text),
                 run_id=run.run_id,
                 assistant_id=self._known_config.assistant_id,
                 incomplete=f"run_{how}",
@@ -342,7 +341,7 @@ def _unfinished_message(run: RunView, message: MessageAppended, at: int) -> Obje
 
 
 def _left_to_say(message: MessageAppended, said: str | None) -> list[Object]:
-    """The parts of a delta with everything that was not said before; None when nothing of the message was shown."""
+    """The parts of a delta with everything that `said`, the text that previews showed, leaves out."""
     parts = [{"index": index, **part} for index, part in enumerate(content_parts(message.content))]
     if not said:
         return [part for part in parts if part["type"] != "text" or part["text"]["value"]]

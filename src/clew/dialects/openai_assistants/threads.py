@@ -16,7 +16,8 @@ from clew.engine.engine import DEFAULT_TENANT
 from clew.events.base import Event, Recorded
 from clew.events.thread import ThreadCreated
 from clew.ids import new_id
-from clew.rules.commands import ChangeThread, CreateThread as CreateCommand, DeleteThread, QueueRun
+from clew.rules.commands import ChangeThread, DeleteThread, QueueRun
+from clew.rules.commands import CreateThread as CreateCommand
 from clew_projections import thread_view
 from clew_projections.thread_view import ThreadRow
 

@@ -67,10 +67,7 @@ def _literal(name: str, found: Any, context: Mapping[str, Any]) -> Rejected:
 
 def wrong_choice(name: str, found: str, choices: list[str]) -> Rejected:
     quoted = [f"'{choice}'" for choice in choices]
-    if len(quoted) > 2:
-        listed = f"{', '.join(quoted[:-1])}, and {quoted[-1]}"
-    else:
-        listed = " and ".join(quoted)
+    listed = f"{', '.join(quoted[:-1])}, and {quoted[-1]}" if len(quoted) > 2 else " and ".join(quoted)
     verb = "value is" if len(quoted) == 1 else "values are"
     return rejected(f"Invalid value: '{found}'. Supported {verb}: {listed}.", param=name, code="invalid_value")
 

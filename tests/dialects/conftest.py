@@ -1,0 +1,94 @@
+"""A server of its own for each test module: uvicorn in a thread, the engine started in that thread's loop."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+import uvicorn
+from openai import OpenAI
+
+import clew
+from clew.engine.tools import Toolbox
+from clew.server.app import make_app
+from clew.settings import Settings
+from clew.wiring import make_engine
+from tests.dialects.fakes import Fake
+
+
+@clew.tool(effect="pure")
+def look_up(word: str) -> str:
+    """A tool that the server executes."""
+    return f"{word} means something"
+
+
+class Server:
+    """`base_url` is OpenAI's mount. `provider` is what the runs talk to."""
+
+    def __init__(self, store: Path, **settings: Any) -> None:
+        self.provider = Fake()
+        chosen = {"default_provider": "fake", **settings}
+        self._settings = Settings(store=str(store), **chosen)
+        self._ready = threading.Event()
+        self._server: uvicorn.Server | None = None
+        self._thread = threading.Thread(target=self._run)
+
+    def _run(self) -> None:
+        self.engine = make_engine(self._settings, providers={"fake": self.provider}, toolbox=Toolbox([look_up]))
+        config = uvicorn.Config(
+            make_app(self.engine), port=0, log_level="warning", lifespan="on", timeout_graceful_shutdown=1
+        )
+        self._server = uvicorn.Server(config)
+        self._ready.set()
+        self._server.run()
+
+    def start(self) -> Server:
+        self._thread.start()
+        self._ready.wait(10)
+        deadline = time.monotonic() + 10
+        while self._server is None or not self._server.started:
+            assert time.monotonic() < deadline, "the server does not start"
+            assert self._thread.is_alive(), "the server died"
+            time.sleep(0.005)
+        port = self._server.servers[0].sockets[0].getsockname()[1]
+        self.base_url = f"http://127.0.0.1:{port}/openai/v1"
+        return self
+
+    def stop(self) -> None:
+        assert self._server is not None
+        self._server.should_exit = True
+        self._thread.join(20)
+        assert not self._thread.is_alive(), "the server does not stop"
+
+    def __enter__(self) -> Server:
+        return self.start()
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with Server(tmp_path_factory.mktemp("store") / "clew.db") as running:
+        yield running
+
+
+@pytest.fixture
+def http(server: Server) -> Iterator[httpx2.Client]:
+    """Requests that no SDK would send."""
+    with httpx2.Client(base_url=server.base_url, timeout=10) as client:
+        yield client
+
+
+@pytest.fixture
+def client(server: Server) -> Iterator[OpenAI]:
+    """The official SDK, checking every answer against its own models."""
+    with OpenAI(
+        base_url=server.base_url, api_key="x", max_retries=0, _strict_response_validation=True
+    ) as strict:
+        yield strict
