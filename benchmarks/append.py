@@ -32,7 +32,7 @@ from benchmarks.common import (
     spread,
     warm_up,
 )
-from benchmarks.turns import RunTurn, Texts, begin, make_texts, messages, say
+from benchmarks.turns import MESSAGES_A_TURN_MAX, RunTurn, Texts, begin, make_texts, messages, say
 from clew.desk import Desk
 
 _WHAT = (
@@ -56,9 +56,9 @@ class Blocks:
 def raw_block(floor: Floor, texts: Texts, thread: str, turns: range, found: Blocks) -> None:
     began, count = time.perf_counter(), 0
     for turn in turns:
-        for role, said in messages(texts, turn):
+        for place, (role, said) in enumerate(messages(texts, turn)):
             started = time.perf_counter()
-            floor.append(thread, turn * 4 + count % 4, body_of(role, said))
+            floor.append(thread, turn * MESSAGES_A_TURN_MAX + place, body_of(role, said))
             found.raw.append(time.perf_counter() - started)
             count += 1
     found.raw_rates.append(count / (time.perf_counter() - began))
@@ -167,7 +167,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         __doc__,
         threads=(50, "threads at once"),
         rounds=(8, "how often raw and ours take turns"),
-        turns=(60, "turns of the lone thread in a round"),
+        turns=(125, "turns of the lone thread in a round"),
     )
     chosen = parser.parse_args(arguments)
     with files_in(chosen.folder) as folder:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 from collections.abc import Iterator
@@ -45,7 +46,9 @@ class Server:
         )
         self._server = uvicorn.Server(config)
         self._ready.set()
-        self._server.run()
+        with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
+            self.loop = runner.get_loop()
+            runner.run(self._server.serve())
 
     def start(self) -> Server:
         self._thread.start()

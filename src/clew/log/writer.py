@@ -19,7 +19,7 @@ from typing import Any, TypeAlias
 from eventsourcing.persistence import PersistenceError
 from eventsourcing.sqlite import SQLiteCursor
 
-from clew.errors import ClewError, Conflict, KeyReused, StoreFailed
+from clew.errors import Conflict, KeyReused, StoreFailed
 from clew.events.base import Event, Recorded
 from clew.log.chain import Sealed, Sealer, Unsealed
 from clew.log.stores import LogRecorder, SqliteStore
@@ -121,7 +121,8 @@ class Committer:
         """Sets each append's `outcome`."""
         try:
             self._transact(appends)
-        except (sqlite3.Error, PersistenceError, ClewError, ValueError, TypeError, AssertionError) as error:
+        except Exception as error:
+            # Whatever a read model or an event made go wrong, its appender hears of it; the writer lives on.
             self._forget()
             if len(appends) == 1:
                 appends[0].outcome = _as_ours(error)

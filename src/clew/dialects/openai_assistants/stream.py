@@ -142,7 +142,9 @@ class RunEncoder:
             case _:
                 pass
         if before is not None and run.status != before.status:
-            frames.add(1, f"thread.run.{run.status}", self._run_object(run))
+            # The answer to a tool call may have ended its step before.
+            number = 1 if isinstance(event, (ToolReturned, ToolFailed, ToolSettled)) else 0
+            frames.add(number, f"thread.run.{run.status}", self._run_object(run))
         return frames.made
 
     def _message(self, frames: _Frames, recorded: Recorded[Event], message: MessageAppended, run: RunView) -> None:
