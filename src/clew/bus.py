@@ -60,11 +60,14 @@ Heard: TypeAlias = Recorded[Event] | Preview
 
 
 class Subscription:
-    """What one listener hears of one stream. `live` are the previews of the answer on its way when it came."""
+    """What one listener hears of one stream. `live` are the previews of the answer on its way when it came.
+
+    It is `over` when the listener did not keep up, or when the process is about to end.
+    """
 
     def __init__(self, bus: Bus, stream: str, live: Sequence[Preview]) -> None:
         self.live = tuple(live)
-        self.overrun = False
+        self.over = False
         self._bus = bus
         self._stream = stream
         self._pending: deque[Heard] = deque()
@@ -72,9 +75,13 @@ class Subscription:
 
     def hear(self, heard: Heard) -> None:
         if len(self._pending) >= _PENDING_MAX:
-            self.overrun = True
+            self.over = True
         else:
             self._pending.append(heard)
+        self._woken.set()
+
+    def send_home(self) -> None:
+        self.over = True
         self._woken.set()
 
     async def next(self, timeout_seconds: float) -> list[Heard]:
@@ -104,10 +111,20 @@ class Bus:
     def __init__(self) -> None:
         self._listeners: dict[str, list[Subscription]] = {}
         self._live: dict[str, list[Preview]] = {}
+        self._closed = False
+
+    def close(self) -> None:
+        """Send everybody home: who follows a stream comes to its end, and comes again to whoever serves next."""
+        self._closed = True
+        for subscriptions in self._listeners.values():
+            for subscription in subscriptions:
+                subscription.send_home()
 
     def subscribe(self, stream: str) -> Subscription:
         subscription = Subscription(self, stream, self._live.get(stream, ()))
         self._listeners.setdefault(stream, []).append(subscription)
+        if self._closed:
+            subscription.send_home()
         return subscription
 
     def leave(self, stream: str, subscription: Subscription) -> None:

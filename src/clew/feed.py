@@ -22,7 +22,7 @@ class Feed:
     async def follow(self, stream: str, after: int, *, heartbeat_seconds: float = 15.0) -> AsyncGenerator[Heard | None, None]:
         """Events of `stream` with versions above `after`, and previews between them; None when it is quiet.
 
-        Ends only when the listener cannot keep up: follow again from the last version.
+        Ends only when the listener cannot keep up, or the process ends: follow again from the last version.
         """
         # The subscription comes before the first look into the log, or what happens in between would be lost.
         with self._bus.subscribe(stream) as subscription:
@@ -37,7 +37,7 @@ class Feed:
             for preview in subscription.live:
                 if preview.model_call_id not in over:
                     yield preview
-            while not subscription.overrun:
+            while not subscription.over:
                 heard = await subscription.next(heartbeat_seconds)
                 if not heard:
                     yield None

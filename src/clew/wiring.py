@@ -15,6 +15,7 @@ from clew.engine.engine import Engine
 from clew.engine.hand import Driving
 from clew.engine.tools import ServerTool, Toolbox, load_tools
 from clew.engine.worker import Worker
+from clew.errors import Misconfigured
 from clew.feed import Feed
 from clew.log import Log, open_store
 from clew.projecting import Keeper, discover
@@ -38,6 +39,10 @@ def make_engine(
 ) -> Engine:
     """An engine that is not yet started. Raises `Unusable` when the store cannot be opened."""
     known = providers if providers is not None else make_providers(settings)
+    if settings.default_provider not in known:
+        raise Misconfigured(
+            f"no provider is called {settings.default_provider!r}; the default may be one of {', '.join(known)}"
+        )
     tools = toolbox if toolbox is not None else load_tools(settings.tools)
     keeper = Keeper(discover(clew_projections))
     log = Log(open_store(settings.store), keeper.inline, keeper.forget)

@@ -168,7 +168,7 @@ def test_tool_outputs_are_submitted_and_polled(client: OpenAI, weather: Assistan
     [waiting] = client.beta.threads.runs.steps.list(run.id, thread_id=thread.id).data
     assert waiting.status == "in_progress"
     done = client.beta.threads.runs.submit_tool_outputs_and_poll(
-        run.id, thread_id=thread.id, tool_outputs=outputs(run)
+        run_id=run.id, thread_id=thread.id, tool_outputs=outputs(run)
     )
     assert done.status == "completed"
     assert done.usage is not None
@@ -341,7 +341,7 @@ def test_asynchronously(loop: asyncio.Runner, server: Server) -> None:
             await client.beta.threads.messages.create(thread.id, role="user", content="Paris?")
             run = await client.beta.threads.runs.create_and_poll(thread_id=thread.id, assistant_id=assistant.id)
             done = await client.beta.threads.runs.submit_tool_outputs_and_poll(
-                run.id, thread_id=thread.id, tool_outputs=outputs(run, "wet")
+                run_id=run.id, thread_id=thread.id, tool_outputs=outputs(run, "wet")
             )
             assert done.status == "completed"
             listener = AsyncListener()

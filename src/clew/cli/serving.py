@@ -13,6 +13,7 @@ import uvicorn
 
 from clew import tokens
 from clew.cli.common import StoreOption, console
+from clew.engine.engine import Engine
 from clew.engine.windows import prompt_window
 from clew.errors import Misconfigured
 from clew.server.app import make_app
@@ -74,7 +75,19 @@ def run_server(settings: Settings) -> None:
     )
     # What start-up made lives as long as the process; the collector need not look at it again and again.
     gc.freeze()
-    uvicorn.Server(config).run(sockets=[listening])
+    _Server(config, engine).run(sockets=[listening])
+
+
+class _Server(uvicorn.Server):
+    """Sends the followers of streams home before it waits for connections to end: they never end by themselves."""
+
+    def __init__(self, config: uvicorn.Config, engine: Engine) -> None:
+        super().__init__(config)
+        self._engine = engine
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._engine.bus.close()
+        await super().shutdown(sockets)
 
 
 def _warm() -> None:

@@ -141,7 +141,6 @@ class SqliteStore:
         if path is not None:
             self._check(path)
             if writing:
-                path.parent.mkdir(parents=True, exist_ok=True)
                 self._lock = _take_lock(path)
         try:
             self._open()
@@ -263,7 +262,11 @@ class SqliteStore:
 
 def _take_lock(path: Path) -> int:
     lock_path = path.with_name(path.name + ".lock")
-    lock = os.open(lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = os.open(lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise NotOurs(path=str(path), why=f"it cannot be written: {error.strerror}") from None
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:

@@ -33,6 +33,8 @@ from clew.rules.commands import (
 from clew.server.sse import feed_frames, recorded_json
 from clew_projections import run_view, thread_view
 
+BODY_BYTES_MAX = 2_000_000
+
 _STATUS: dict[type[ClewError], int] = {
     NotFound: 404,
     TooLarge: 413,
@@ -137,6 +139,7 @@ def make_native_app(engine: Engine) -> FastAPI:
         version="1",
         docs_url=None,
         redoc_url=None,
+        max_body_size=BODY_BYTES_MAX,
         description=__doc__,
         dependencies=[Depends(_key_check(engine))],
     )
