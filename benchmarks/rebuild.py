@@ -16,20 +16,17 @@ if not __package__:  # Run as a file, Python looks for modules beside it and not
     sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 from benchmarks.common import (
-    Figures,
-    Floor,
-    body_of,
     engine_without_worker,
     file_bytes,
     files_in,
+    floor_figures,
     options,
     report,
     rounded,
-    spread,
     timed,
     warm_up,
 )
-from benchmarks.turns import RunTurn, Texts, begin, make_texts, messages
+from benchmarks.turns import RunTurn, Texts, begin, make_texts
 from clew.engine.engine import Engine
 from clew.log import Log
 from clew.log.chain import FIRST, check
@@ -94,20 +91,6 @@ def decode(log: Log) -> int:
     return count
 
 
-def floor_figures(path: Path, texts: Texts) -> Figures:
-    floor = Floor(path)
-    bodies = [body_of(role, said) for turn in range(100) for role, said in messages(texts, turn)]
-    seqs = iter(range(len(bodies)))
-
-    def append() -> None:
-        seq = next(seqs)
-        floor.append("thread", seq, bodies[seq])
-
-    seconds = timed(append, len(bodies))
-    floor.close()
-    return {**spread(seconds), "commits_per_second": rounded(len(bodies) / sum(seconds))}
-
-
 async def run(folder: Path, events: int) -> None:
     texts = make_texts()
     warm_up()
@@ -134,7 +117,7 @@ async def run(folder: Path, events: int) -> None:
         decode_events_per_second=rounded(head / decoding),
         verify_events_per_second=rounded(head / verifying),
         built_events_per_second=rounded(head / built_seconds),
-        floor=floor_figures(folder / "raw.db", texts),
+        floor=floor_figures(folder / "raw.db", texts.answers),
     )
 
 

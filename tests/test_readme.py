@@ -55,7 +55,12 @@ def run(line: str, folder: Path) -> bool:
         return False
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     done = subprocess.run(
-        [sys.executable, "-m", "clew", *command[1:]], cwd=folder, env=environment, capture_output=True, text=True, check=False
+        [sys.executable, "-m", "clew", *command[1:]],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, f"{line}: {done.stderr}"
     assert done.stdout

@@ -19,7 +19,9 @@ class Feed:
         self._log = log
         self._bus = bus
 
-    async def follow(self, stream: str, after: int, *, heartbeat_seconds: float = 15.0) -> AsyncGenerator[Heard | None, None]:
+    async def follow(
+        self, stream: str, after: int, *, heartbeat_seconds: float = 15.0
+    ) -> AsyncGenerator[Heard | None, None]:
         """Events of `stream` with versions above `after`, and previews between them; None when it is quiet.
 
         Ends only when the listener cannot keep up, or the process ends: follow again from the last version.

@@ -155,7 +155,8 @@ def test_a_run_is_polled_to_its_end(client: OpenAI, assistant: Assistant, thread
     [step] = client.beta.threads.runs.steps.list(run.id, thread_id=thread.id).data
     assert step.step_details.type == "message_creation"
     assert step.step_details.message_creation.message_id == newest[0].id
-    assert step.usage == run.usage
+    assert step.usage is not None
+    assert step.usage.model_dump() == run.usage.model_dump()
     assert client.beta.threads.runs.steps.retrieve(step.id, thread_id=thread.id, run_id=run.id) == step
     assert client.beta.threads.runs.update(run.id, thread_id=thread.id, metadata={"run": "2"}).metadata == {"run": "2"}
 

@@ -21,7 +21,6 @@ from clew.rules.moves import AskModel, Await, Cancel, Move, ReportLost, RunTools
 from clew.rules.state import ActiveRun, OpenCall
 from clew_projections import run_view
 
-
 # The timer and the clock that decides are not the same; a little later is surely over.
 _AFTER_EXPIRY_SECONDS = 0.01
 

@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Mount, Route
 
-from clew.dialects import openai_assistants
+from clew.dialects.openai_assistants import routes as assistants_routes
 from clew.engine.engine import Engine
 from clew.server.native import make_native_app
 
@@ -30,7 +30,7 @@ def make_app(engine: Engine) -> Starlette:
         with engine.log.reading() as reader:
             return JSONResponse({"status": "ok", "position": reader.head()})
 
-    assistants = openai_assistants.routes(engine)
+    assistants = assistants_routes(engine)
     return Starlette(
         routes=[
             Route("/healthz", health),

@@ -28,9 +28,7 @@ MODELS_REMEMBERED_MAX = 1024
 # begin a new word there whatever stands around it: a space after something that is not white space, a line
 # break before something that is neither white space nor a slash, and the end of an ASCII word or number
 # unless an apostrophe follows, which may be a contraction.
-_SAFE_CUT = re.compile(
-    r"(?s:.+)(?:(?<=\S)(?= )|(?<=\n)(?=[^\s/])|(?<=[A-Za-z0-9])(?=[\t\n\r -&(-/:-@\[-`{-~]))"
-)
+_SAFE_CUT = re.compile(r"(?s:.+)(?:(?<=\S)(?= )|(?<=\n)(?=[^\s/])|(?<=[A-Za-z0-9])(?=[\t\n\r -&(-/:-@\[-`{-~]))")
 
 
 @dataclass(frozen=True, slots=True)
