@@ -149,7 +149,7 @@ async def run(folder: Path, threads: int, rounds: int, turns: int) -> None:
     share = max(1, turns // threads * 4)
     lone_found, store, raw = await measure(folder, "messages", 1, rounds, turns, texts)
     lone_runs, _, _ = await measure(folder, "runs", 1, rounds, max(1, turns // 3), texts)
-    many, many_store, _ = await measure(folder, "messages", threads, rounds, share, texts)
+    many, _, _ = await measure(folder, "messages", threads, rounds, share, texts)
     many_runs, _, _ = await measure(folder, "runs", threads, rounds, max(1, share // 3), texts)
     report(
         "append",

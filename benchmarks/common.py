@@ -94,7 +94,7 @@ def file_bytes(path: Path) -> int:
 @asynccontextmanager
 async def engine_without_worker(store: Path) -> AsyncIterator[Engine]:
     """All that an engine does at an append, but nobody takes runs: the benchmark drives those itself."""
-    engine = make_engine(Settings(store=str(store)), providers={})
+    engine = make_engine(Settings(store=str(store), default_provider="scripted"))
     await engine.keeper.prepare(engine.log)
     woken = asyncio.Event()
     engine.log.listen(engine.bus.committed)

@@ -15,6 +15,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 if not __package__:  # Run as a file, Python looks for modules beside it: this one is called like Python's own `http`.
@@ -31,6 +32,7 @@ from tests.rigs.processes import ROOT, Server, end
 MODELS = {"scripted": "scripted/scripted", "mock": "openai/instant", "steady": "openai/steady"}
 _POLL_SECONDS = 0.02
 _PAUSE_SECONDS = 0.01
+_SHOWN_MESSAGES = 20
 _DELTA = b"event: thread.message.delta"
 _ENDED = b"event: thread.run.completed"
 _OVER = ("completed", "failed", "cancelled", "expired", "incomplete")
@@ -185,23 +187,39 @@ class Bench:
         return found
 
     async def overhead(self, runs: int) -> Figures:
-        """From the client's request to the first byte at the model, one run at a time, on one thread."""
-        began: list[float] = []
+        """From the client's request to the first byte at the model, one run at a time."""
         async with connections(self.port, 1) as [client], connections(self.upstream_port, 1) as [mock]:
             thread = orjson.loads((await client.request("POST", "/v1/threads", {})).body)["id"]
-            for number in range(runs + 3):
-                if number == 3:
-                    await mock.request("GET", "/arrivals")
-                    began.clear()
+
+            def on_a_thread(number: int) -> dict[str, object]:
                 question = {"role": "user", "content": self._questions[number % len(self._questions)]}
-                body = {"assistant_id": self.assistants["mock"], "stream": True, "additional_messages": [question]}
-                began.append(time.perf_counter())
-                answer = await client.request("POST", f"/v1/threads/{thread}/runs", body)
-                assert _ENDED in answer.body, answer.body[-300:]
-                await asyncio.sleep(_PAUSE_SECONDS)
-            arrivals = orjson.loads((await mock.request("GET", "/arrivals")).body)
-        assert len(arrivals) == len(began), "each run calls the model once"
-        return spread([arrived - start for arrived, start in zip(arrivals, began, strict=True)])
+                return {
+                    "assistant_id": self.assistants["mock"],
+                    "stream": True,
+                    "additional_messages": [question],
+                    "truncation_strategy": {"type": "last_messages", "last_messages": _SHOWN_MESSAGES},
+                }
+
+            async def play(path: str, make: Callable[[int], dict[str, object]], times: int) -> list[float]:
+                began = []
+                for number in range(times):
+                    body = orjson.dumps(make(number))
+                    began.append(time.perf_counter())
+                    answer = await client.request("POST", path, body)
+                    assert _ENDED in answer.body, answer.body[-300:]
+                    await asyncio.sleep(_PAUSE_SECONDS)
+                arrivals = orjson.loads((await mock.request("GET", "/arrivals")).body)
+                assert len(arrivals) >= len(began), "each run calls the model once"
+                return [arrived - start for arrived, start in zip(arrivals[-times:], began, strict=True)]
+
+            found = {}
+            for name, path, make in (
+                ("new_thread", "/v1/threads/runs", partial(self._new_run, "mock", stream=True)),
+                ("on_a_thread", f"/v1/threads/{thread}/runs", on_a_thread),
+            ):
+                await play(path, make, _SHOWN_MESSAGES)
+                found[name] = spread(await play(path, make, runs))
+        return found
 
     async def streams(self, streams: int) -> Figures:
         """So many streamed runs at once, of a model that takes its time."""
@@ -255,9 +273,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
             asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
         ):
             figures = runner.run(measure(Bench(server, port), chosen))
+    on_a_thread = f"a thread with more messages than the {_SHOWN_MESSAGES} that the model is shown"
     sizes = {name: value for name, value in vars(chosen).items() if name != "folder"}
     waited = f"streamed until [DONE], or polled every {_POLL_SECONDS * 1000:.0f} ms"
-    report("http", sizes, run_is_waited_for=waited, **figures, floor=floor)
+    told = {"run_is_waited_for": waited, "on_a_thread": on_a_thread}
+    report("http", sizes, **told, **figures, floor=floor)
 
 
 if __name__ == "__main__":

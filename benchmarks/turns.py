@@ -39,7 +39,7 @@ TOOL_EVERY = 3
 MESSAGES_A_TURN_MAX = 4
 _VARIANTS = 256
 
-_WORDS = (
+_VOCABULARY = (
     "the of and to in that is was he for it with as his on be at by had not are but from or have an they which one you "
     "were her all she there would their we him been has when who will more no if out so said what up its about into "
     "than them can only other new some could time these two may then do first any my now such like our over man me "
@@ -50,7 +50,8 @@ _WORDS = (
     "baggage economy business cabin seat payment certificate gift card insurance membership gold silver regular "
     "cancel change upgrade confirm policy itinerary connection delayed weather Boston Seattle Chicago Tuesday morning "
     "user account address number total cost dollars available options cheapest direct request please thank you"
-).split()
+)
+_WORDS = _VOCABULARY.split()
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,11 +168,13 @@ class RunTurn:
         """Gives the number of appends that it took."""
         count = 0
         for command in self.commands():
-            made = command
-            done = await desk.on_thread(self.thread_id, lambda: made, actor="benchmark")
-            assert done.events, f"{type(made).__name__} came to nothing"
+            await self._do(desk, command)
             count += 1
         return count
+
+    async def _do(self, desk: Desk, command: ThreadCommand) -> None:
+        done = await desk.on_thread(self.thread_id, lambda: command, actor="benchmark")
+        assert done.events, f"{type(command).__name__} came to nothing"
 
     def commands(self) -> Iterator[ThreadCommand]:
         place = self.turn % _VARIANTS
@@ -187,9 +190,7 @@ class RunTurn:
             yield self._answer(None, (call,))
             result = self.texts.results[place]
             output = ToolOutput(tool_call_id=call.tool_call_id, output=result, tokens=text_tokens(result))
-            yield SubmitToolOutputs(
-                thread_id=self.thread_id, run_id=self.run_id, outputs=(output,), past_status=None
-            )
+            yield SubmitToolOutputs(thread_id=self.thread_id, run_id=self.run_id, outputs=(output,), past_status=None)
         yield self._begin_model_call()
         yield self._answer(self._message(self.texts.answers[place]), ())
 

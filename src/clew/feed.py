@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
+from contextlib import aclosing
 
 from clew.bus import AnswerDropped, Bus, Heard
 from clew.events.base import Event, Recorded
@@ -26,32 +27,48 @@ class Feed:
 
         Ends only when the listener cannot keep up, or the process ends: follow again from the last version.
         """
+        async with aclosing(self.batches(stream, after, heartbeat_seconds=heartbeat_seconds)) as batches:
+            async for batch in batches:
+                if not batch:
+                    yield None
+                for heard in batch:
+                    yield heard
+
+    async def batches(
+        self, stream: str, after: int, *, heartbeat_seconds: float = 15.0
+    ) -> AsyncGenerator[list[Heard], None]:
+        """The same, with all that came together in one list: an empty one when it is quiet."""
         # The subscription comes before the first look into the log, or what happens in between would be lost.
         with self._bus.subscribe(stream) as subscription:
             version = after
             over: set[str] = set()
-            while page := self._page(stream, version):
+            more = True
+            while more:
+                page = self._page(stream, version)
+                more = len(page) == _PAGE_EVENTS
                 for recorded in page:
                     _note(recorded, over)
-                    yield recorded
-                version = page[-1].version
-                await asyncio.sleep(0)
-            for preview in subscription.live:
-                if preview.model_call_id not in over:
-                    yield preview
+                    version = recorded.version
+                backlog: list[Heard] = list(page)
+                if backlog:
+                    yield backlog
+                    await asyncio.sleep(0)
+            if live := [preview for preview in subscription.live if preview.model_call_id not in over]:
+                yield live
             while not subscription.over:
+                batch: list[Heard] = []
                 heard = await subscription.next(heartbeat_seconds)
-                if not heard:
-                    yield None
                 for one in heard:
                     if not isinstance(one, Recorded):
                         if isinstance(one, AnswerDropped) or one.model_call_id not in over:
-                            yield one
+                            batch.append(one)
                         continue
                     for recorded in self._in_order(stream, version, one):
                         _note(recorded, over)
                         version = recorded.version
-                        yield recorded
+                        batch.append(recorded)
+                if batch or not heard:
+                    yield batch
 
     def _page(self, stream: str, after: int) -> list[Recorded[Event]]:
         with self._log.reading() as reader:

@@ -49,7 +49,8 @@ class Ledger:
         return weights
 
     def stored(self) -> list[tuple[Any, ...]]:
-        self.cursor.execute("select * from pets order by owner, name" + (", since" if self.pets.timed else ""))
+        order = ", ".join((*self.pets.key, "since") if self.pets.timed else self.pets.key)
+        self.cursor.execute(f"select * from {self.pets.name} order by {order}")
         return self.cursor.fetchall()
 
     def __enter__(self) -> Ledger:

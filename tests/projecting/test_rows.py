@@ -177,10 +177,10 @@ SAYINGS = st.one_of(
     st.tuples(st.just("find"), NAMES, st.just(0)),
     st.tuples(st.just("end"), NAMES, st.just(0)),
 )
-MOMENTS = st.lists(st.lists(SAYINGS, max_size=4), max_size=12)
+MOMENTS = st.lists(st.lists(SAYINGS, min_size=1, max_size=4), min_size=2, max_size=12)
 
 
-@settings(max_examples=150)
+@settings(max_examples=300)
 @given(MOMENTS, st.booleans(), st.booleans())
 def test_every_moment_is_kept_as_it_was(
     moments: list[list[tuple[str, str, int]]], timed: bool, hot: bool

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from random import Random
+from typing import TypeAlias
 
 from clew.events import Event
 from clew.events.content import text
@@ -17,10 +18,11 @@ from clew.events.run import Limits, RunConfig, RunOver, RunQueued
 from clew.events.tool import ToolCalled
 from clew.events.usage import Usage
 from clew.rules import commands as c
-from clew.rules.state import Thread
+from clew.rules.state import ActiveRun, Thread
 from tests.rules.example import CLAIM, tokens
 
 _LATER = 10**9
+Maker: TypeAlias = Callable[[Thread], c.ThreadCommand]
 
 
 @dataclass
@@ -58,11 +60,22 @@ class World:
 
     def command(self, thread: Thread) -> c.ThreadCommand:
         on_thread = [self._append, self._append, self._queue, self._queue, self._change, self._message]
-        on_run = [self._life, self._life, self._model, self._model, self._model, self._tool, self._tool, self._outputs]
-        usual = on_run if thread.run is not None else on_thread
-        unusual = on_thread if thread.run is not None else on_run
-        makers: list[Callable[[Thread], c.ThreadCommand]] = usual if self.random.random() < 0.85 else unusual
+        on_run = [self._life, self._model, self._tool, self._outputs]
+        if thread.run is None:
+            makers = on_thread if self.random.random() < 0.85 else on_run
+        elif self.random.random() < 0.75:
+            makers = [self._next_on(thread.run)]
+        else:
+            makers = on_run if self.random.random() < 0.7 else on_thread
         return self.random.choice(makers)(thread)
+
+    def _next_on(self, run: ActiveRun) -> Maker:
+        """What would bring the run on."""
+        if run.status == "cancelling":
+            return self._life
+        if run.status == "requires_action":
+            return self._outputs
+        return self._tool if run.unanswered else self._model
 
     def create(self) -> c.CreateThread:
         return c.CreateThread(

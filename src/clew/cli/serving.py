@@ -21,6 +21,7 @@ from clew.settings import Settings, from_environment
 from clew.wiring import make_engine
 
 _GRACE_SECONDS = 3
+_COLLECT_AFTER_OBJECTS = 20_000
 
 
 def add_to(app: typer.Typer) -> None:
@@ -70,11 +71,15 @@ def run_server(settings: Settings) -> None:
         make_app(engine),
         log_level="warning",
         access_log=False,
+        # Nobody stands in front of it whose word about addresses would matter here.
+        proxy_headers=False,
         timeout_graceful_shutdown=_GRACE_SECONDS,
         h11_max_incomplete_event_size=16_384,
     )
     # What start-up made lives as long as the process; the collector need not look at it again and again.
     gc.freeze()
+    # What it keeps is mostly events in caches, which form no cycles: looking at them all less often costs nothing.
+    gc.set_threshold(_COLLECT_AFTER_OBJECTS, 20, 100)
     _Server(config, engine).run(sockets=[listening])
 
 

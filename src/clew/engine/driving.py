@@ -27,10 +27,10 @@ _AFTER_EXPIRY_SECONDS = 0.01
 
 async def drive(hand: Hand) -> None:
     """Go on until the run ends, waits for somebody, or is somebody else's."""
-    config, expires_at = _queued(hand)
-    timer = _interrupt_at(hand, expires_at)
+    queued = hand.queued or _queued(hand)
+    timer = _interrupt_at(hand, queued.expires_at)
     try:
-        while await _one_move(hand, config):
+        while await _one_move(hand, queued.config):
             pass
     except StaleFence:
         # Somebody else holds the run now, or it has ended: nothing that this worker does counts any more.
@@ -40,13 +40,13 @@ async def drive(hand: Hand) -> None:
             timer.cancel()
 
 
-def _queued(hand: Hand) -> tuple[RunConfig, int | None]:
+def _queued(hand: Hand) -> RunQueued:
     with hand.of.log.reading() as reader:
         view = run_view.run(reader, hand.run_id)
         assert view is not None, "a run that is driven was queued"
         event = reader.event(view.queued).event
     assert isinstance(event, RunQueued)
-    return event.config, event.expires_at
+    return event
 
 
 def _interrupt_at(hand: Hand, expires_at: int | None) -> asyncio.TimerHandle | None:

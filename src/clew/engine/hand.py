@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from clew.bus import Bus
 from clew.desk import Desk
 from clew.engine.tools import Toolbox
+from clew.events.run import RunQueued
 from clew.log import Log
 from clew.providers.base import Provider
 from clew.rules.commands import Claim, EndIncomplete, FailRun, StartRun, ThreadCommand
@@ -38,11 +39,15 @@ class Driving:
 
 @dataclass(slots=True)
 class Hand:
-    """`fence` is 0 until this worker has taken the run. `interrupted` is set when something cannot wait."""
+    """`fence` is 0 until this worker has taken the run. `interrupted` is set when something cannot wait.
+
+    `queued` is the event that the run began with, if it is at hand already.
+    """
 
     of: Driving
     thread_id: str
     run_id: str
+    queued: RunQueued | None = None
     fence: int = 0
     interrupted: asyncio.Event = field(default_factory=asyncio.Event)
 

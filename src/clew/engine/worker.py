@@ -54,7 +54,9 @@ class Worker:
         """Hears every commit of this process, in order."""
         for one in recorded:
             match one.event:
-                case RunQueued(run_id=run_id) | ToolSettled(run_id=run_id):
+                case RunQueued(run_id=run_id):
+                    self._take(one.stream, run_id, one.event)
+                case ToolSettled(run_id=run_id):
                     self._take(one.stream, run_id)
                 case ToolReturned(run_id=run_id) if run_id not in self._hands:
                     self._take(one.stream, run_id)
@@ -68,14 +70,14 @@ class Worker:
                 case _:
                     pass
 
-    def _take(self, thread_id: str, run_id: str) -> None:
+    def _take(self, thread_id: str, run_id: str, queued: RunQueued | None = None) -> None:
         if run_id in self._hands:
             # Its driver may be about to leave; once it has, it is looked at again.
             self._again.add(run_id)
             return
         if len(self._hands) >= RUNS_MAX:
             return
-        hand = self._hands[run_id] = Hand(self._driving, thread_id, run_id)
+        hand = self._hands[run_id] = Hand(self._driving, thread_id, run_id, queued)
         task = self._tasks[run_id] = asyncio.create_task(self._drive(hand))
         task.add_done_callback(lambda _: self._left(thread_id, run_id))
 

@@ -163,7 +163,7 @@ class Rows:
         kept = self._kept(table, key)
         if kept is None:
             self._place(table, key, values, view)
-        elif not table.timed or kept.since == self.position:
+        elif not table.timed or (kept.since == self.position and not kept.stored):
             # Two sayings about one moment: the later one is what holds.
             kept.values, kept.view = values, view
             if not table.timed:
@@ -182,6 +182,12 @@ class Rows:
 
     def _close(self, table: Table, key: Key, kept: _Kept) -> None:
         if not table.timed:
+            return
+        if kept.since == self.position:
+            # What was said at this very moment is taken back: it never was.
+            self.flush()
+            where = " and ".join(f"{column} = ?" for column in (*table.key, "since"))
+            self._cursor.execute(f"delete from {table.name}{self._suffix} where {where}", (*key, kept.since))
             return
         kept.until = self.position
         if kept.stored:

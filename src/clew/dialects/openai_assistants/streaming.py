@@ -40,19 +40,20 @@ async def run_frames(
     encoder = RunEncoder(run_id, after)
     yield RETRY
     try:
-        async with aclosing(engine.feed.follow(thread_id, start)) as feed:
+        async with aclosing(engine.feed.batches(thread_id, start)) as feed:
             version = start
-            async for heard in feed:
-                if heard is None:
-                    yield STILL_HERE
-                    continue
-                if frames := encoder.encode(heard):
+            async for batch in feed:
+                # What came together goes out together: each sending costs more than the frames in it.
+                frames = [] if batch else [STILL_HERE]
+                for heard in batch:
+                    frames += encoder.encode(heard)
+                    if isinstance(heard, Recorded):
+                        version = heard.version
+                    if encoder.over and version >= upto:
+                        yield b"".join([*frames, DONE])
+                        return
+                if frames:
                     yield b"".join(frames)
-                if isinstance(heard, Recorded):
-                    version = heard.version
-                if encoder.over and version >= upto:
-                    yield DONE
-                    return
     except Exception as error:
         logger.exception("the stream of %s broke off", run_id)
         yield frame("error", fault_of(error).body)
