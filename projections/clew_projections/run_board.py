@@ -68,7 +68,9 @@ def _(recorded: Recorded[RunQueued], rows: Rows) -> None:
 @projection.on(RunStarted)
 def _(recorded: Recorded[RunStarted], rows: Rows) -> None:
     row = _row(recorded, rows)
-    standing = row["standing"] if row["standing"] == "cancelling" else "working"
+    # Whoever takes it, it waits for a person as long as a call is in doubt: nobody else is to claim it meanwhile.
+    working = "in_doubt" if row["in_doubt"] else "working"
+    standing = row["standing"] if row["standing"] == "cancelling" else working
     leased_until = recorded.at + round(recorded.event.lease_seconds * 1_000_000)
     _move(recorded, rows, standing, fence=recorded.event.fence, leased_until=leased_until)
 

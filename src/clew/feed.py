@@ -53,7 +53,8 @@ class Feed:
                 if backlog:
                     yield backlog
                     await asyncio.sleep(0)
-            if live := [preview for preview in subscription.live if preview.model_call_id not in over]:
+            live: list[Heard] = [one for one in subscription.live if one.model_call_id not in over]
+            if live:
                 yield live
             while not subscription.over:
                 batch: list[Heard] = []
