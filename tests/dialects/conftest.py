@@ -91,7 +91,15 @@ def http(server: Server) -> Iterator[httpx2.Client]:
 @pytest.fixture
 def client(server: Server) -> Iterator[OpenAI]:
     """The official SDK, checking every answer against its own models."""
-    with OpenAI(
-        base_url=server.base_url, api_key="x", max_retries=0, _strict_response_validation=True
-    ) as strict:
+    with OpenAI(base_url=server.base_url, api_key="x", max_retries=0, _strict_response_validation=True) as strict:
         yield strict
+
+
+@pytest.fixture
+def thread_id(http: httpx2.Client) -> str:
+    return str(http.post("/threads", json={"messages": [{"role": "user", "content": "Hi"}]}).json()["id"])
+
+
+@pytest.fixture
+def assistant_id(http: httpx2.Client) -> str:
+    return str(http.post("/assistants", json={"model": "weather"}).json()["id"])

@@ -59,14 +59,14 @@ def setter(server: Server) -> Iterator[httpx2.Client]:
     derandomize=True,
     database=None,
 )
-def test_conforms(case: schemathesis.Case, server: Server, setter: httpx2.Client) -> None:
+def test_conforms(case: schemathesis.Case[Any], server: Server, setter: httpx2.Client) -> None:
     aim(case, setter)
     case.call_and_validate(
         base_url=server.base_url, checks=[not_a_server_error, response_schema_conformance], timeout=10
     )
 
 
-def aim(case: schemathesis.Case, http: httpx2.Client) -> None:
+def aim(case: schemathesis.Case[Any], http: httpx2.Client) -> None:
     """Point a made-up request at things that are there, or it would never get beyond `not found`."""
     assistant = http.post("/assistants", json={"model": "weather"}).json()
     known = {"assistant_id": assistant["id"]}

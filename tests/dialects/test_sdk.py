@@ -122,7 +122,7 @@ def test_other_lists_page_too(client: OpenAI, assistant: Assistant, thread: Thre
     page = client.beta.assistants.list(limit=2)
     assert [one.id for one in page.data] == more[:0:-1]
     assert page.has_next_page()
-    assert [one.id for one in client.beta.assistants.list(limit=2, after=more[1]).data][0] == more[0]
+    assert client.beta.assistants.list(limit=2, after=more[1]).data[0].id == more[0]
     runs = [
         client.beta.threads.runs.create_and_poll(thread_id=thread.id, assistant_id=assistant.id).id for _ in range(3)
     ]

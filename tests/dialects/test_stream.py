@@ -9,14 +9,17 @@ from typing import Any
 
 import httpx2
 import pytest
+from openai._streaming import SSEDecoder
 
+from clew.dialects.openai_assistants.stream import frame
+from clew.dialects.openai_assistants.streaming import DONE, RETRY, STILL_HERE
 from tests.dialects.conftest import Server
 from tests.dialects.sse import Frame, frames, order, stream
 
 BEGIN = "run.created run.queued run.in_progress"
-MESSAGE = "step.created step.in_progress message.created message.in_progress message.delta× message.completed"
+MESSAGE = "step.created step.in_progress message.created message.in_progress message.delta* message.completed"
 SAID = MESSAGE.replace("step.", "run.step.") + " run.step.completed"
-CALLED = "run.step.created run.step.in_progress run.step.delta×"
+CALLED = "run.step.created run.step.in_progress run.step.delta*"
 UNFINISHED = SAID.replace(" message.completed run.step.completed", "")
 
 
@@ -155,10 +158,10 @@ def test_a_stream_is_taken_up_behind_any_frame(http: httpx2.Client, assistant_id
     whole = stream(http, "GET", path)
     assert order(whole).endswith("run.completed done")
     assert order(whole).count("requires_action") == 1
-    for index, frame in enumerate(whole[:-1]):
-        assert frame.id is not None
-        assert stream(http, "GET", path, params={"starting_after": frame.id}) == whole[index + 1 :]
-        assert stream(http, "GET", path, headers={"Last-Event-ID": frame.id}) == whole[index + 1 :]
+    for index, seen in enumerate(whole[:-1]):
+        assert seen.id is not None
+        assert stream(http, "GET", path, params={"starting_after": seen.id}) == whole[index + 1 :]
+        assert stream(http, "GET", path, headers={"Last-Event-ID": seen.id}) == whole[index + 1 :]
     version = first[1].id
     assert version is not None
     behind = stream(http, "GET", path, params={"starting_after": version.partition("-")[0]})
@@ -169,9 +172,9 @@ def test_frames_that_were_seen_live_have_the_ids_of_the_replay(http: httpx2.Clie
     live = stream(http, "POST", "/threads/runs", json=body("echo", assistant_id=assistant_id))
     thread_id, run_id = run_of(live)
     replayed = {frame.id: frame for frame in stream(http, "GET", f"/threads/{thread_id}/runs/{run_id}/events")}
-    for frame in live[1:]:
-        if frame.id is not None:
-            assert replayed[frame.id] == frame
+    for shown in live[1:]:
+        if shown.id is not None:
+            assert replayed[shown.id] == shown
 
 
 def test_who_comes_late_sees_all_of_the_answer_on_its_way(
@@ -241,3 +244,11 @@ def test_a_poll_helper_waits_for_the_end(http: httpx2.Client, server: Server, as
     assert "openai-poll-after-ms" not in ended.headers
     assert 0.1 < time.monotonic() - started < 0.9
     server.loop.call_soon_threadsafe(server.provider.go.clear)
+
+
+def test_what_is_no_event_is_none_to_openais_decoder() -> None:
+    """Its decoder takes a blank line for an event as soon as it has seen an id or a retry."""
+    wire = RETRY + STILL_HERE + frame("thread.run.created", {"a": 1}, "1-0") + STILL_HERE + STILL_HERE + DONE
+    decoded = list(SSEDecoder().iter_bytes(iter([wire])))
+    assert [one.event for one in decoded] == ["thread.run.created", "done"]
+    assert decoded[0].retry == 1000
