@@ -39,6 +39,6 @@ def stream(http: httpx2.Client, method: str, path: str, **request: Any) -> list[
 
 
 def order(found: list[Frame]) -> str:
-    """The events in order, without `thread.`, deltas in a row as one: `run.created run.queued … message.delta* … done`."""
+    """The events in order, without `thread.`, deltas in a row as one: `run.created … message.delta* … done`."""
     names = [frame.event.removeprefix("thread.") for frame in found]
     return " ".join(f"{name}*" if name.endswith(".delta") else name for name, _ in groupby(names))

@@ -56,11 +56,9 @@ class Talk:
             self.events.append(RunCompleted(run_id=run_id))
         return self
 
-    def _model_call(
-        self, run_id: str, calls: int, count: int, reasons: bool, *, says: bool, cancelled: bool
-    ) -> None:
-        of = {"run_id": run_id, "fence": 1, "model_call_id": self.id("mc")}
-        step = {"step_id": self.id("step")}
+    def _model_call(self, run_id: str, calls: int, count: int, reasons: bool, *, says: bool, cancelled: bool) -> None:
+        of: dict[str, Any] = {"run_id": run_id, "fence": 1, "model_call_id": self.id("mc")}
+        step: dict[str, Any] = {"step_id": self.id("step")}
         self.events += [
             ModelCalled(**of, provider="p", model="m", attempt=1),
             ModelAnswered(**of, **step, attempt=1, model="m", finish_reason="stop", duration_ms=1.0),

@@ -25,7 +25,7 @@ def limited(prompt_tokens: int) -> RunConfig:
     return config(limits=Limits(prompt_tokens=prompt_tokens))
 
 
-def newest(n: int, **limits: int) -> RunConfig:
+def newest(n: int, **limits: Any) -> RunConfig:
     return config(truncation=Truncation(strategy="last_messages", n=n), limits=Limits(**limits))
 
 
@@ -68,7 +68,7 @@ def test_a_limit_that_just_fits_cuts_nothing() -> None:
 
 def test_too_many_tokens_drop_the_middle_and_keep_the_first_message() -> None:
     talk = Talk().says(5).says(20).says(20).says(5).says(5)
-    context, every = assembled(talk, limited(16))
+    context, _ = assembled(talk, limited(16))
     assert numbers(context.items) == [2, 5, 6]
     assert context.cut is not None
     assert (context.cut.items, context.cut.tokens_before, context.cut.tokens_after) == (2, 55, 15)
@@ -263,12 +263,16 @@ def _assembled_whole(talk: Talk, asked: RunConfig, limit: int | None, fork: bool
                 context = context_of(house, reader, asked, thread_id=thread_id)
                 holds(context, whole(reader, thread_id), limit)
         except ContextTooLarge as refused:
-            assert limit is not None
-            assert refused.limit_name == "max_prompt_tokens"
+            blamed_on_the_limit(refused, limit)
         finally:
             await house.close()
 
     asyncio.run(main())
+
+
+def blamed_on_the_limit(refused: ContextTooLarge, limit: int | None) -> None:
+    assert limit is not None
+    assert refused.limit_name == "max_prompt_tokens"
 
 
 async def _forked(house: House, version: int) -> str:

@@ -180,9 +180,7 @@ def test_times_never_go_back(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
     asyncio.run(main())
 
 
-def test_a_time_is_turned_into_the_newest_position_that_is_not_later(
-    log: Log, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_time_is_turned_into_the_newest_position_that_is_not_later(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
     clock(monkeypatch, 10, 20, 20, 30)
 
     async def main() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -17,7 +16,7 @@ from tests.log.verifying import fault, holds_together, stored
 
 
 @pytest.fixture
-def path(tmp_path: Path) -> Iterator[Path]:
+def path(tmp_path: Path) -> Path:
     """Two streams of five events, interleaved, closed."""
     file = tmp_path / "log.db"
     log = Log(open_store(str(file)))
@@ -29,7 +28,7 @@ def path(tmp_path: Path) -> Iterator[Path]:
 
     asyncio.run(main())
     log.close()
-    yield file
+    return file
 
 
 def change(path: Path, *statements: str) -> None:

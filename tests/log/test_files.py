@@ -6,6 +6,7 @@ import asyncio
 import sqlite3
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -36,7 +37,7 @@ def names(folder: Path) -> set[str]:
 def test_what_is_no_database_is_left_alone(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "diary.txt"
     path.write_bytes(content)
-    with pytest.raises(NotOurs, match="not an SQLite database.*--store"):
+    with pytest.raises(NotOurs, match=r"not an SQLite database.*--store"):
         open_store(str(path))
     assert path.read_bytes() == content
     assert names(tmp_path) == {"diary.txt"}
@@ -64,7 +65,7 @@ def test_a_newer_store_is_left_alone(tmp_path: Path) -> None:
         connection.execute("pragma user_version = 999")
     before = path.read_bytes()
     for writing in (True, False):
-        with pytest.raises(NewerStore, match="newer Clew.*schema 999.*upgrade Clew"):
+        with pytest.raises(NewerStore, match=r"newer Clew.*schema 999.*upgrade Clew"):
             open_store(str(path), writing=writing)
     assert path.read_bytes() == before
 
@@ -162,13 +163,19 @@ def test_reading_goes_on_beside_a_writer_and_cannot_write(tmp_path: Path) -> Non
     writer.close()
 
 
+def page_count(cursor: Any) -> int:
+    cursor.execute("pragma page_count")
+    count: int = cursor.fetchone()[0]
+    return count
+
+
 def test_a_store_that_cannot_write_says_so_and_keeps_nothing(tmp_path: Path) -> None:
     """A file that may not grow stands for a disk that is full."""
     log = Log(open_store(str(tmp_path / "log.db")))
 
     async def main() -> None:
         await log.append("thread-1", [said("a")], after=0)
-        pages = await log.write(lambda cursor: cursor.execute("pragma page_count") or cursor.fetchone()[0])
+        pages = await log.write(page_count)
         await log.write(lambda cursor: cursor.execute(f"pragma max_page_count = {pages}"))
         with pytest.raises(StoreFailed, match="full"):
             await log.append("thread-2", [said("x" * 100_000)], after=0)

@@ -60,7 +60,7 @@ def _wait_for_readers() -> None:
 
 
 class TestRecorder(Stores, ApplicationRecorderTestCase[LogRecorder]):
-    def test_concurrent_no_conflicts(self, initial_position: int = 0) -> None:
+    def test_concurrent_no_conflicts(self, initial_position: int = 0) -> None:  # noqa: PT028  (the library calls it so)
         self.recorder_class = FromOne
         super().test_concurrent_no_conflicts(initial_position)
 

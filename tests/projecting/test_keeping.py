@@ -181,8 +181,8 @@ def test_a_follower_is_kept_up_when_it_is_woken() -> None:
         log.listen(lambda recorded: woken.set())
         real = keeper.follow
 
-        async def follow(of: Log, name: str) -> int:
-            position = await real(of, name)
+        async def follow(log: Log, name: str) -> int:
+            position = await real(log, name)
             if position == 3:
                 caught_up.set()
             return position

@@ -182,9 +182,7 @@ MOMENTS = st.lists(st.lists(SAYINGS, min_size=1, max_size=4), min_size=2, max_si
 
 @settings(max_examples=300)
 @given(MOMENTS, st.booleans(), st.booleans())
-def test_every_moment_is_kept_as_it_was(
-    moments: list[list[tuple[str, str, int]]], timed: bool, hot: bool
-) -> None:
+def test_every_moment_is_kept_as_it_was(moments: list[list[tuple[str, str, int]]], timed: bool, hot: bool) -> None:
     """Compared with a dictionary that is copied after every position."""
     pets: Table = table(timed=timed, hot=hot)
     now: dict[tuple[str, str], int] = {}

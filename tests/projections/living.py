@@ -25,12 +25,12 @@ from tests.rules.imagining import World
 @contextmanager
 def clock(now: Callable[[], int]) -> Iterator[None]:
     """The log's clock, in microseconds."""
-    real = chain.time
-    chain.time = SimpleNamespace(time_ns=lambda: now() * 1000)  # type: ignore[assignment]
+    real = vars(chain)["time"]
+    vars(chain)["time"] = SimpleNamespace(time_ns=lambda: now() * 1000)
     try:
         yield
     finally:
-        chain.time = real
+        vars(chain)["time"] = real
 
 
 @dataclass

@@ -99,7 +99,9 @@ def model_called(fence: int = 1, model_call_id: str = MC, attempt: int = 1) -> M
     )
 
 
-def begin(fence: int = 1, model_call_id: str = MC, claim: Claim | None = None, cut: Cut | None = None) -> BeginModelCall:
+def begin(
+    fence: int = 1, model_call_id: str = MC, claim: Claim | None = None, cut: Cut | None = None
+) -> BeginModelCall:
     return BeginModelCall(
         thread_id=T,
         run_id=R,
@@ -204,7 +206,14 @@ def called(id: str, executor: Executor = "client", fence: int = 1) -> ToolCalled
 
 def fail_model(*, final: bool, code: str = "timeout", fence: int = 1, usage: Usage | None = None) -> FailModelCall:
     return FailModelCall(
-        thread_id=T, run_id=R, fence=fence, code=code, message="no answer", retryable=not final, final=final, usage=usage
+        thread_id=T,
+        run_id=R,
+        fence=fence,
+        code=code,
+        message="no answer",
+        retryable=not final,
+        final=final,
+        usage=usage,
     )
 
 

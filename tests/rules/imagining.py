@@ -5,7 +5,7 @@ Facts that come in with a command (which messages there are, how a run ended) ar
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from random import Random
 from typing import TypeAlias
@@ -15,7 +15,7 @@ from clew.events.content import text
 from clew.events.message import MessageAppended, MessageEdited, MessageRemoved, Role
 from clew.events.model import ContextTokens, ItemRange, LeftOut, Manifest
 from clew.events.run import Limits, RunConfig, RunOver, RunQueued
-from clew.events.tool import ToolCalled
+from clew.events.tool import Effect, SettledOutcome, ToolCalled
 from clew.events.usage import Usage
 from clew.rules import commands as c
 from clew.rules.state import ActiveRun, Thread
@@ -61,6 +61,7 @@ class World:
     def command(self, thread: Thread) -> c.ThreadCommand:
         on_thread = [self._append, self._append, self._queue, self._queue, self._change, self._message]
         on_run = [self._life, self._model, self._tool, self._outputs]
+        makers: Sequence[Callable[[Thread], c.ThreadCommand]]
         if thread.run is None:
             makers = on_thread if self.random.random() < 0.85 else on_run
         elif self.random.random() < 0.75:
@@ -132,7 +133,7 @@ class World:
         return c.ChangeThread(
             thread_id=self.thread_id,
             metadata=self.random.choice((None, self._metadata())),
-            tool_resources=self.random.choice((None, {"r": 1})),
+            tool_resources={"r": 1} if self.random.random() < 0.5 else None,
         )
 
     def _message(self, thread: Thread) -> c.ThreadCommand:
@@ -295,7 +296,8 @@ class World:
         here, run_id, fence, id = self.thread_id, self._run_id(thread), self._fence(thread), self._call_id(thread)
         choice = self.random.randrange(10)
         if choice < 3:
-            effect = self.random.choice(("pure", "idempotent", "once"))
+            effects: tuple[Effect, ...] = ("pure", "idempotent", "once")
+            effect = self.random.choice(effects)
             return c.StartTool(
                 thread_id=here, run_id=run_id, fence=fence, tool_call_id=id, effect=effect, idempotency_key=id
             )
@@ -312,7 +314,8 @@ class World:
             )
         if choice < 8:
             return c.DoubtTool(thread_id=here, run_id=run_id, fence=fence, tool_call_id=id, reason="died")
-        outcome = self.random.choice(("happened", "did_not_happen", "unknown"))
+        outcomes: tuple[SettledOutcome, ...] = ("happened", "did_not_happen", "unknown")
+        outcome = self.random.choice(outcomes)
         return c.SettleTool(
             thread_id=here, run_id=run_id, tool_call_id=id, outcome=outcome, output="so it is told", by="key_1"
         )

@@ -25,7 +25,8 @@ COMMANDS_MAX = 120
 def imagined(random: Random, commands: int) -> tuple[list[ThreadStreamEvent], Thread]:
     """A history, and the state that was kept along with it."""
     world = World("thread_1", random)
-    thread, history = thread_rules.initial, []
+    thread = thread_rules.initial
+    history: list[ThreadStreamEvent] = []
     for number in range(commands):
         command = world.command(thread) if number else world.create()
         try:

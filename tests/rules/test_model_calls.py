@@ -60,7 +60,9 @@ def test_only_a_queued_run_is_taken_so_and_only_a_taken_run_goes_on() -> None:
 
 
 def test_what_a_context_left_out_is_said_beside_it() -> None:
-    events = given(thread_rules, *WORKING).when(begin(cut=CUT)).then_kinds(ContextAssembled, ContextTruncated, ModelCalled)
+    events = (
+        given(thread_rules, *WORKING).when(begin(cut=CUT)).then_kinds(ContextAssembled, ContextTruncated, ModelCalled)
+    )
     truncated = events[1]
     assert isinstance(truncated, ContextTruncated)
     facts = (truncated.items_left_out, truncated.tokens_before, truncated.tokens_after, truncated.limit_name)
@@ -133,8 +135,10 @@ def test_usage_adds_up_over_the_calls_of_a_run() -> None:
 
 def test_reasoning_stands_before_what_it_led_to() -> None:
     command = answer(call("call_a"), message=said(), finish="tool_calls", reasoning=('{"signature":"x"}',))
-    events = given(thread_rules, *ASKED).when(command).then_kinds(
-        ModelAnswered, ReasoningRecorded, type(replied()), ToolCalled, RunActionRequired
+    events = (
+        given(thread_rules, *ASKED)
+        .when(command)
+        .then_kinds(ModelAnswered, ReasoningRecorded, type(replied()), ToolCalled, RunActionRequired)
     )
     assert isinstance(events[1], ReasoningRecorded)
     assert events[1].blocks == ('{"signature":"x"}',)
@@ -184,8 +188,10 @@ def test_an_answer_cut_short_by_length_leaves_the_run_incomplete() -> None:
 
 def test_calls_of_an_answer_cut_short_are_not_made() -> None:
     command = answer(call("call_a"), call("call_s", "server"), finish="length")
-    events = given(thread_rules, *ASKED).when(command).then_kinds(
-        ModelAnswered, ToolCalled, ToolCalled, ToolFailed, ToolFailed, RunIncomplete
+    events = (
+        given(thread_rules, *ASKED)
+        .when(command)
+        .then_kinds(ModelAnswered, ToolCalled, ToolCalled, ToolFailed, ToolFailed, RunIncomplete)
     )
     assert [event.reason for event in events if isinstance(event, ToolFailed)] == ["run_incomplete"] * 2
 

@@ -111,9 +111,7 @@ def test_a_run_that_is_over_or_waits_for_its_client_is_not_taken() -> None:
 )
 def test_a_worker_that_lost_the_run_is_refused(command: ThreadCommand) -> None:
     for history in (ASKED, TOOL_STARTED):
-        given(thread_rules, *history, started(2)).when(command).then_refused(
-            StaleFence, run_id=R, fence=1, newest=2
-        )
+        given(thread_rules, *history, started(2)).when(command).then_refused(StaleFence, run_id=R, fence=1, newest=2)
     given(thread_rules, *IDLE).when(command).then_refused(StaleFence, run_id=R, fence=1, newest=-1)
 
 
@@ -190,7 +188,12 @@ def test_a_run_that_is_stopped_closes_what_is_open() -> None:
 def test_a_run_is_not_changed_while_it_is_under_way() -> None:
     change = ChangeRun(thread_id=T, run_id=R, metadata={"a": "b"})
     changed = RunChanged(run_id=R, metadata={"a": "b"})
-    for history in (QUEUED, WAITING, (*QUEUED, RunCancelled(run_id=R)), (*QUEUED, RunCancelled(run_id=R), queued("run_2"))):
+    for history in (
+        QUEUED,
+        WAITING,
+        (*QUEUED, RunCancelled(run_id=R)),
+        (*QUEUED, RunCancelled(run_id=R), queued("run_2")),
+    ):
         given(thread_rules, *history).when(change).then(changed)
     given(thread_rules, *WORKING).when(change).then_refused(RunUnderWay, run_id=R, status="in_progress")
     given(thread_rules, *WORKING, CANCELLING).when(change).then_refused(RunUnderWay, run_id=R, status="cancelling")

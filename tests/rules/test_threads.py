@@ -85,9 +85,7 @@ def test_a_thread_may_be_created_with_a_run() -> None:
 
 
 def test_a_thread_without_anything_to_run_is_not_created_with_a_run() -> None:
-    create = CreateThread(
-        thread_id=T, tenant="acme", dialect="openai", metadata={}, tool_resources={}, run=queue_run()
-    )
+    create = CreateThread(thread_id=T, tenant="acme", dialect="openai", metadata={}, tool_resources={}, run=queue_run())
     given(thread_rules).when(create).then_refused(NothingToRun, thread_id=T)
 
 

@@ -166,9 +166,7 @@ def test_a_call_that_did_not_happen_is_made_again() -> None:
     given(thread_rules, *DOUBTING).when(settle("did_not_happen", "never mind")).then(not_yet)
     assert status(*DOUBTING, not_yet) == "queued"
     again = (*DOUBTING, not_yet, started(2))
-    start = StartTool(
-        thread_id=T, run_id=R, fence=2, tool_call_id="call_s", effect="once", idempotency_key="call_s"
-    )
+    start = StartTool(thread_id=T, run_id=R, fence=2, tool_call_id="call_s", effect="once", idempotency_key="call_s")
     given(thread_rules, *again).when(start).then(tool_started("call_s", attempt=2, fence=2))
 
 

@@ -90,9 +90,7 @@ def test_a_known_model_has_its_encoding(model: str, encoding: str) -> None:
     assert count_text("hello world", model) == Count(encoding, 2, exact=True)
 
 
-@pytest.mark.parametrize(
-    "model", ["gpt-6", "anthropic/claude-x", "mistral-large", "davinci", "ft:", "a/", ""]
-)
+@pytest.mark.parametrize("model", ["gpt-6", "anthropic/claude-x", "mistral-large", "davinci", "ft:", "a/", ""])
 def test_the_count_for_any_other_model_is_labelled_an_estimate(model: str) -> None:
     assert encoding_name_for(model) == ("o200k_base", False)
     assert count_text("hello world", model) == Count("o200k_base", 2, exact=False)
@@ -159,9 +157,7 @@ def test_a_text_of_spaces_only_is_an_estimate() -> None:
     assert not count_text(" " * 1_000_000, "gpt-4o").exact
 
 
-def test_nothing_is_asked_of_the_network_or_of_a_cache(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_nothing_is_asked_of_the_network_or_of_a_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> NoReturn:
         raise AssertionError("a token was counted over the network")
 

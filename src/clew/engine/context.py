@@ -49,12 +49,28 @@ class Context:
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """How much may be shown. `tokens` is for items; None means no limit of that kind."""
+    """How much may be shown. `tokens` is for items, `messages` counts messages; None means no limit of that kind.
+
+    `tokens_limit` is the limit that `tokens` is what is left of, and `tokens_name` its name.
+    """
 
     tokens: int | None
+    tokens_limit: int
+    tokens_name: str
     messages: int | None
-    limit: int
-    limit_name: str
+
+    def too_large(self, size: int) -> ContextTooLarge:
+        fixed = self.tokens_limit - (self.tokens or 0)
+        return ContextTooLarge(limit=self.tokens_limit, limit_name=self.tokens_name, needed=size + fixed)
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """The newest items that fit, oldest first. `limit_name` is what forced the rest out, empty when nothing did."""
+
+    items: list[Item]
+    limit: int = 0
+    limit_name: str = ""
 
 
 def assemble(
@@ -65,37 +81,35 @@ def assemble(
     tools = tool_tokens(config.tools, config.model)
     budget = _budget(config, spent, server_limit, instructions.count + tools)
     history = thread_view.segments(reader, thread_id)
-    window, whole = _window(reader, history, budget, config)
-    first = [] if whole else _first_unit(reader, history, window, budget)
-    items = [*first, *window]
+    kept = _first_message(reader, history, budget)
+    window = _window(reader, history, budget, config, kept)
+    whole = not window.limit_name
+    inside = kept is not None and any(item.place == kept.place for item in window.items)
+    first: list[Item] = [] if whole or kept is None or inside or not _fits(kept, window, budget) else [kept]
+    items = [*first, *window.items]
     shown_tokens = sum(item.tokens for item in items)
-    left_out = () if whole else _left_out(history, first, window, budget)
-    left_items = 0 if whole else thread.items - len(items)
+    left_out = () if whole else _left_out(history, first, window)
     tokens = ContextTokens(
         instructions=instructions.count, tools=tools, items=shown_tokens, exact=instructions.exact and not tools
     )
     cut = None
-    if left_items > 0:
+    if not whole and thread.items > len(items):
         cut = Cut(
             strategy=config.truncation.strategy,
             left_out=left_out,
-            items=left_items,
+            items=thread.items - len(items),
             tokens_before=thread.tokens + instructions.count + tools,
             tokens_after=tokens.total,
-            limit=budget.limit,
-            limit_name=budget.limit_name,
+            limit=window.limit,
+            limit_name=window.limit_name,
         )
-    manifest = Manifest(shown=(*_ranges(first), *_ranges(window)), left_out=left_out, items=len(items))
+    manifest = Manifest(shown=(*_ranges(first), *_ranges(window.items)), left_out=left_out, items=len(items))
     return Context(items, manifest, tokens, _max_output(config, spent), cut)
 
 
 def _budget(config: RunConfig, spent: Usage, server_limit: int | None, fixed: int) -> Budget:
     """The tightest of the limits that hold for this call."""
-    if config.truncation.strategy == "last_messages":
-        assert config.truncation.n is not None, "validated at the edge"
-        messages, name, limit = config.truncation.n, "last_messages", config.truncation.n
-    else:
-        messages, name, limit = None, "", 0
+    messages = config.truncation.n if config.truncation.strategy == "last_messages" else None
     limits: list[tuple[int, str]] = []
     if config.limits.prompt_tokens is not None:
         limits.append((config.limits.prompt_tokens - spent.input, "max_prompt_tokens"))
@@ -104,32 +118,50 @@ def _budget(config: RunConfig, spent: Usage, server_limit: int | None, fixed: in
     if config.truncation.strategy != "none" and (window := prompt_window(config.model)) is not None:
         limits.append((window, "context_window"))
     if not limits:
-        return Budget(None, messages, limit, name)
-    tightest, tightest_name = min(limits)
-    if messages is not None:
-        return Budget(tightest - fixed, messages, limit, name)
-    return Budget(tightest - fixed, None, tightest, tightest_name)
+        return Budget(None, 0, "", messages)
+    tightest, name = min(limits)
+    return Budget(tightest - fixed, tightest, name, messages)
 
 
-def _window(reader: Reader, history: Sequence[Segment], budget: Budget, config: RunConfig) -> tuple[list[Item], bool]:
-    """The newest units that fit, oldest first, and whether that is everything there is."""
+def _first_message(reader: Reader, history: Sequence[Segment], budget: Budget) -> Item | None:
+    """The message of a user that the thread begins with. It says what this is about: kept while there is room."""
+    if budget.tokens is None or budget.messages is not None:
+        return None
+    row = next(thread_view.walk(reader, history, newest_first=False, page=1), None)
+    if row is None:
+        return None
+    (first,) = thread_view.items(reader, [row])
+    return first if isinstance(first, MessageItem) and first.role == "user" else None
+
+
+def _fits(kept: Item, window: Window, budget: Budget) -> bool:
+    room = (budget.tokens or 0) - sum(item.tokens for item in window.items)
+    return kept.tokens <= room
+
+
+def _window(reader: Reader, history: Sequence[Segment], budget: Budget, config: RunConfig, kept: Item | None) -> Window:
+    """The newest units that fit beside `kept`. The newest unit itself comes before everything else."""
     units: list[list[Item]] = []
     room, messages = budget.tokens, budget.messages
     for unit in _units_backwards(reader, history):
         size = sum(item.tokens for item in unit)
         said = sum(isinstance(item, MessageItem) for item in unit)
-        if room is not None and size > room:
+        is_kept = kept is not None and unit[0].place == kept.place
+        reserved = 0 if kept is None or is_kept or not units else kept.tokens
+        if room is not None and size + reserved > room:
             if not units or config.truncation.strategy == "none":
-                raise ContextTooLarge(
-                    limit=budget.limit, limit_name=budget.limit_name, needed=size + budget.limit - (budget.tokens or 0)
-                )
-            return _flattened(units), False
-        if messages is not None and messages <= 0 and said:
-            return _flattened(units), False
+                raise budget.too_large(size)
+            return Window(_flattened(units), budget.tokens_limit, budget.tokens_name)
+        if messages is not None and units and said > messages:
+            assert budget.messages is not None
+            return Window(_flattened(units), budget.messages, "last_messages")
         units.append(unit)
         room = None if room is None else room - size
+        if kept is not None and room is not None and kept.tokens > room:
+            # It fits beside nothing any more, so nothing needs to make room for it.
+            kept = None
         messages = None if messages is None else messages - said
-    return _flattened(units), True
+    return Window(_flattened(units))
 
 
 def _flattened(units: list[list[Item]]) -> list[Item]:
@@ -178,20 +210,6 @@ def _items_backwards(reader: Reader, history: Sequence[Segment]) -> Iterator[Ite
     yield from thread_view.items(reader, page)
 
 
-def _first_unit(reader: Reader, history: Sequence[Segment], window: list[Item], budget: Budget) -> list[Item]:
-    """The first message of the thread, if it is not in the window and there is room: it says what this is about."""
-    if budget.tokens is None or budget.messages is not None:
-        return []
-    row = next(thread_view.walk(reader, history, newest_first=False, messages_only=True, page=1), None)
-    if row is None:
-        return []
-    first = thread_view.items(reader, [row])
-    alone = isinstance(first[0], MessageItem) and first[0].role == "user"
-    room = budget.tokens - sum(item.tokens for item in window)
-    inside = bool(window) and first[0].place == window[0].place
-    return first if alone and not inside and first[0].tokens <= room else []
-
-
 def _ranges(items: Sequence[Item]) -> tuple[ItemRange, ...]:
     return tuple(
         ItemRange(stream=stream, first=places[0].place.number, last=places[-1].place.number)
@@ -199,19 +217,22 @@ def _ranges(items: Sequence[Item]) -> tuple[ItemRange, ...]:
     )
 
 
-def _left_out(
-    history: Sequence[Segment], first: Sequence[Item], window: Sequence[Item], budget: Budget
-) -> tuple[LeftOut, ...]:
-    """The stretch between the first unit and the window, or before the window, stream by stream."""
-    oldest = window[0].place
+def _left_out(history: Sequence[Segment], first: Sequence[Item], window: Window) -> tuple[LeftOut, ...]:
+    """The stretch between the first message and the window, or before the window, stream by stream."""
+    oldest = window.items[0].place
     found = []
-    start = first[-1].place if first else None
+    after = first[-1].place if first else None
+    begun = after is None
     for segment in history:
-        low = start.number + 1 if start is not None and segment.stream == start.stream else 1
+        low = 1
+        if not begun and after is not None:
+            if segment.stream != after.stream:
+                continue
+            begun, low = True, after.number + 1
         high = oldest.number - 1 if segment.stream == oldest.stream else segment.upto_version
         if high is not None and low <= high:
             items = ItemRange(stream=segment.stream, first=low, last=high)
-            found.append(LeftOut(items=items, reason=budget.limit_name))
+            found.append(LeftOut(items=items, reason=window.limit_name))
         if segment.stream == oldest.stream:
             break
     return tuple(found)

@@ -11,6 +11,7 @@ import fcntl
 import os
 import sqlite3
 import struct
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.resources import files
@@ -138,6 +139,7 @@ class SqliteStore:
         self._lock: int | None = None
         self._held: SQLiteConnection | None = None
         self._idle: list[SQLiteConnection] = []
+        self._reading = threading.local()
         if path is not None:
             self._check(path)
             if writing:
@@ -184,8 +186,17 @@ class SqliteStore:
     def snapshot(self) -> Iterator[SQLiteCursor]:
         """A reading transaction: everything in it is read as of one moment."""
         if self.path is None:
+            # All share one connection: whoever reads within a reading must be given the same one, or waits for itself.
+            outer: SQLiteCursor | None = getattr(self._reading, "cursor", None)
+            if outer is not None:
+                yield SQLiteCursor(outer.sqlite_cursor.connection.cursor())
+                return
             with self._readers.transaction(commit=False) as cursor:
-                yield cursor
+                self._reading.cursor = cursor
+                try:
+                    yield cursor
+                finally:
+                    self._reading.cursor = None
             return
         idle = self._idle
         try:
