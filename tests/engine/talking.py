@@ -95,6 +95,7 @@ class Talk:
 async def house_of(talk: Talk, thread_id: str = THREAD) -> House:
     house = await House().open()
     await house.log.append(thread_id, talk.events, after=0)
+    house.desk.thread(thread_id)  # Known from here on: in memory, nobody can read while somebody reads.
     return house
 
 

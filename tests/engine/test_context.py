@@ -289,4 +289,5 @@ async def _forked(house: House, version: int) -> str:
     )
     more = Talk(made=1_000).says(2).turn(1).says(2)
     await house.log.append("thread_2", [forked, *more.events[1:]], after=0)
+    house.desk.thread("thread_2")
     return "thread_2"
