@@ -30,6 +30,7 @@ from benchmarks.common import (
     report,
     rounded,
     spread,
+    steady,
     warm_up,
 )
 from benchmarks.turns import MESSAGES_A_TURN_MAX, RunTurn, Texts, begin, make_texts, messages, say
@@ -96,6 +97,7 @@ async def measure(
     found = Blocks()
     floor = Floor(raw)
     async with engine_without_worker(store) as engine:
+        await steady(engine)
         ids = [await begin(engine.desk) for _ in range(threads)]
         await asyncio.gather(*(play(engine.desk, texts, id, range(3), []) for id in ids))
         for number in range(rounds):

@@ -39,9 +39,9 @@ _OVER = ("completed", "failed", "cancelled", "expired", "incomplete")
 
 
 @contextmanager
-def upstream(seconds: float) -> Iterator[int]:
+def upstream(seconds: float, chunks: int = 20) -> Iterator[int]:
     """The mock in a process of its own; gives its port."""
-    command = [sys.executable, "-m", "benchmarks.upstream", "--seconds", str(seconds)]
+    command = [sys.executable, "-m", "benchmarks.upstream", "--seconds", str(seconds), "--chunks", str(chunks)]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE)
     try:

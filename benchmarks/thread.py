@@ -13,6 +13,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
 from itertools import islice
 from pathlib import Path
 
@@ -25,17 +26,21 @@ from benchmarks.common import (
     body_of,
     engine_without_worker,
     files_in,
+    median_ms,
     options,
     report,
     rounded,
+    steady,
     timed,
     warm_up,
 )
 from benchmarks.turns import Texts, begin, make_texts, messages, say
 from clew.desk import SNAPSHOT_EVERY_EVENTS
 from clew.engine.engine import Engine
+from clew.engine.forking import fork
 from clew.events.items import Item, Place
 from clew.events.message import Role
+from clew.past import Point
 from clew_projections import thread_view
 
 PAGE_ITEMS = 20
@@ -69,7 +74,11 @@ class Questions:
         with self._log.reading() as reader:
             newest = reader.version(thread_id)
             self.middle = Place(thread_id, newest // 2 + 1)
-            self.middle_position = reader.stream(thread_id, after=newest // 2, limit=1)[0].position
+            middle = reader.stream(thread_id, after=newest // 2, limit=1)[0]
+        self.middle_position = middle.position
+        self._version = Point(f"v{middle.version}", "")
+        at = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=middle.at)
+        self._time = Point(at.isoformat(), "")
 
     def newest(self) -> list[Item]:
         return self._page(None, None)
@@ -85,12 +94,27 @@ class Questions:
 
     def as_of_the_middle(self) -> list[Item]:
         """What was newest when the thread was half as long."""
+        return self._page(None, self.middle_position)
+
+    def as_of_the_middle_uncached(self) -> list[Item]:
         self._log.cache.clear()
         return self._page(None, self.middle_position)
 
+    def as_of_a_version(self) -> list[Item]:
+        """The same, asked for as `v500`."""
+        return self._page(None, self._position(self._version))
+
+    def as_of_a_time(self) -> list[Item]:
+        """The same, asked for as a time. What was appended at once is of one time, so this may be a few items later."""
+        return self._page(None, self._position(self._time))
+
+    def _position(self, point: Point) -> int:
+        with self._log.reading() as reader:
+            return point.position(reader, self._thread_id)
+
     def _page(self, beyond: Place | None, as_of: int | None) -> list[Item]:
         with self._log.reading() as reader:
-            history = thread_view.segments(reader, self._thread_id)
+            history = thread_view.segments(reader, self._thread_id, as_of)
             rows = list(islice(thread_view.walk(reader, history, beyond=beyond, page=PAGE_ITEMS, as_of=as_of), 20))
             return thread_view.items(reader, rows)
 
@@ -102,12 +126,55 @@ def reading(questions: Questions, times: int) -> dict[str, float]:
         "newest_20_uncached_ms": questions.newest_uncached,
         "page_in_the_middle_ms": questions.in_the_middle,
         "newest_20_as_of_the_middle_ms": questions.as_of_the_middle,
+        "newest_20_as_of_the_middle_uncached_ms": questions.as_of_the_middle_uncached,
+        "newest_20_as_of_a_version_ms": questions.as_of_a_version,
+        "newest_20_as_of_a_time_ms": questions.as_of_a_time,
     }
-    found = {}
+    found: dict[str, float] = {}
     for name, question in asked.items():
         assert 0 < len(question()) <= PAGE_ITEMS
-        found[name] = rounded(statistics.median(timed(question, times)) * 1000)
-    return found
+        found[name] = statistics.median(timed(question, times)) * 1000
+    past_to_now = {
+        "as_of_to_now": found["newest_20_as_of_the_middle_ms"] / found["newest_20_ms"],
+        "as_of_to_now_uncached": found["newest_20_as_of_the_middle_uncached_ms"] / found["newest_20_uncached_ms"],
+    }
+    return {name: rounded(value) for name, value in {**found, **past_to_now}.items()}
+
+
+async def forked(engine: Engine, thread_id: str, times: int) -> dict[str, float]:
+    """Forks in the middle of the thread, and the first look at a fork of a fork of a fork beside one at the thread."""
+    with engine.log.reading() as reader:
+        middle = max(1, reader.version(thread_id) // 2)
+    seconds = []
+    for _ in range(times):
+        began = time.perf_counter()
+        await fork(engine.log, engine.desk, thread_id, dialect="benchmark", version=middle)
+        seconds.append(time.perf_counter() - began)
+    looks, again, usual, usual_again = [], [], [], []
+    for _ in range(times):
+        # Right after a commit a reader finds its pages stale, whatever it reads: so the thread is looked at then, too.
+        child = await _third_fork(engine, thread_id)
+        fresh, plain = Questions(engine, child), Questions(engine, thread_id)
+        looks += timed(fresh.newest_uncached, 1)
+        again += timed(fresh.newest_uncached, 1)
+        await _third_fork(engine, thread_id)
+        usual += timed(plain.newest_uncached, 1)
+        usual_again += timed(plain.newest_uncached, 1)
+    first, second, of_thread, of_thread_again = map(median_ms, (looks, again, usual, usual_again))
+    return {
+        "fork_in_the_middle_ms": median_ms(seconds),
+        "first_look_at_a_third_fork_ms": first,
+        "look_at_the_thread_after_as_many_commits_ms": of_thread,
+        "third_fork_to_thread": rounded(first / of_thread),
+        "second_look_at_a_third_fork_ms": second,
+        "third_fork_to_thread_again": rounded(second / of_thread_again),
+    }
+
+
+async def _third_fork(engine: Engine, thread_id: str) -> str:
+    for _ in range(3):
+        thread_id = (await fork(engine.log, engine.desk, thread_id, dialect="benchmark")).stream
+    return thread_id
 
 
 async def measure(folder: Path, length: int, times: int, texts: Texts) -> Figures:
@@ -125,13 +192,15 @@ async def measure(folder: Path, length: int, times: int, texts: Texts) -> Figure
         await say(engine.desk, thread_id, extra[0])
         first = time.perf_counter() - began
         with engine.log.reading() as reader:
-            snapshots = reader.rows("select version from snapshots where stream = ?", (thread_id,))
+            snapshots = reader.rows("select max(version) from snapshots where stream = ?", (thread_id,))
+        await steady(engine)
         seconds = []
         for one in extra[1:]:
             started = time.perf_counter()
             await say(engine.desk, thread_id, one)
             seconds.append(time.perf_counter() - started)
         read = reading(Questions(engine, thread_id), times)
+        read |= await forked(engine, thread_id, times)
     floor.fill(thread_id, [body_of(role, what) for role, what in said])
     raw = statistics.median(timed(lambda: floor.newest(thread_id, PAGE_ITEMS), times)) * 1000
     raw_append = statistics.median(
@@ -144,7 +213,7 @@ async def measure(folder: Path, length: int, times: int, texts: Texts) -> Figure
         "raw_newest_20_ms": rounded(raw),
         "open_file_ms": rounded((began - opening) * 1000),
         "first_append_ms": rounded(first * 1000),
-        "first_append_read_events": length + 1 - min(length + 1, snapshots[0][0] if snapshots else 0),
+        "first_append_read_events": length + 1 - min(length + 1, snapshots[0][0] or 0),
         "append_warm_ms": rounded(statistics.median(seconds) * 1000),
         "raw_commit_ms": rounded(raw_append * 1000),
         "built_messages_per_second": rounded(length / built_seconds),

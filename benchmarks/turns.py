@@ -19,18 +19,15 @@ from clew.events.run import RunConfig, Tool
 from clew.events.usage import Usage
 from clew.ids import new_id
 from clew.rules.commands import (
-    AnsweredCall,
-    AnsweredMessage,
     AppendMessages,
     BeginModelCall,
-    Claim,
     CreateThread,
     QueueRun,
     RecordAnswer,
     SubmitToolOutputs,
     ThreadCommand,
-    ToolOutput,
 )
+from clew.rules.parts import AnsweredCall, AnsweredMessage, Claim, ToolOutput
 
 QUESTION_CHARS = 200
 ANSWER_CHARS = 600

@@ -1,7 +1,8 @@
 """A provider that costs nothing: chat completions with a fixed answer, whole or streamed, in a process of its own.
 
-The model `instant` answers at once; `steady` streams its chunks evenly over some time. `GET /arrivals` tells when
-the first byte of each request came, on the clock that all processes of a machine share, and forgets it.
+The model `instant` answers at once; `steady` streams its chunks evenly over some time; `stamped` does so too, and
+each chunk says when it was sent. `GET /arrivals` tells when the first byte of each request came, and forgets it. Both
+are on the clock that all processes of a machine share.
 """
 
 from __future__ import annotations
@@ -105,19 +106,21 @@ class Connection(asyncio.Protocol):
         request = orjson.loads(body)
         if not request.get("stream"):
             self._send(_JSON, upstream.whole)
-        elif request["model"] == "steady":
+        elif request["model"] in ("steady", "stamped"):
             self._write(b"HTTP/1.1 200 OK\r\n" + _EVENTS + b"transfer-encoding: chunked\r\n\r\n")
-            self._stream(0)
+            self._stream(0, request["model"] == "stamped")
         else:
             self._send(_EVENTS, b"".join(upstream.frames))
 
-    def _stream(self, number: int) -> None:
+    def _stream(self, number: int, stamped: bool) -> None:
         """Send the frame of that number, and later the next."""
         frame = self._upstream.frames[number]
         last = number + 1 == len(self._upstream.frames)
+        if stamped and not last:
+            frame = _frame({"content": f"<{time.perf_counter():.6f}>"}, None) + b"\n\n"
         self._write(b"%x\r\n%b\r\n%b" % (len(frame), frame, b"0\r\n\r\n" if last else b""))
         if not last and self._transport is not None:
-            asyncio.get_running_loop().call_later(self._upstream.pause_seconds, self._stream, number + 1)
+            asyncio.get_running_loop().call_later(self._upstream.pause_seconds, self._stream, number + 1, stamped)
 
     def _send(self, kind: bytes, body: bytes) -> None:
         self._write(b"HTTP/1.1 200 OK\r\n%bcontent-length: %d\r\n\r\n%b" % (kind, len(body), body))

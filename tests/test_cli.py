@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import sqlite3
-import subprocess
-import sys
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -21,41 +19,9 @@ from clew.events.content import text
 from clew.events.run import RunConfig
 from clew.ids import new_id
 from clew.rules.commands import CreateThread, QueueRun
-from tests.rigs.processes import ROOT
+from tests.rigs.commands import refused, shown, typed
 
 _DEMO_SECONDS_MAX = 15.0
-
-
-def typed(*arguments: str, store: Path | None = None, said: str = "") -> subprocess.CompletedProcess[str]:
-    """What `clew` answers. Its environment is the test's, with nothing of Clew's own set."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("CLEW_")}
-    environment = {**kept, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "COLUMNS": "200"}
-    more = ["--store", str(store)] if store is not None else []
-    return subprocess.run(
-        [sys.executable, "-m", "clew", *arguments, *more],
-        env=environment,
-        cwd=ROOT,
-        input=said,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-
-
-def shown(*arguments: str, store: Path | None = None) -> str:
-    done = typed(*arguments, store=store)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
-def refused(*arguments: str, store: Path | None = None) -> str:
-    """The one line of a refusal."""
-    done = typed(*arguments, store=store)
-    assert done.returncode == 2, (done.returncode, done.stderr)
-    assert done.stdout == ""
-    assert done.stderr.count("\n") == 1, done.stderr
-    return done.stderr
 
 
 async def hold_a_conversation(engine: Engine) -> tuple[str, str]:
@@ -108,6 +74,53 @@ def test_show_prints_what_was_said_with_its_brackets(kept: tuple[Path, str, str]
     assert [item["type"] for item in found["items"]] == ["message", "message"]
 
 
+def test_the_past_is_shown_as_of_a_version_a_position_or_a_time(kept: tuple[Path, str, str]) -> None:
+    store, thread_id, run_id = kept
+    lines = [json.loads(line) for line in shown("events", thread_id, "--json", store=store).splitlines()]
+    at = datetime.fromtimestamp(lines[1]["at"] // 1_000_000, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+    at += f".{lines[1]['at'] % 1_000_000:06}Z"
+    for named in ([f"{thread_id}@v3"], [f"{thread_id}@3"], [thread_id, "--as-of", "v3"], [f"{thread_id}@{at}"]):
+        found = json.loads(shown("show", *named, "--json", store=store))
+        # All of the first append is at one time: thread, message, run.
+        assert found["version"] == 3
+        assert [item["content"][0]["text"] for item in found["items"]] == ["Hello [bold]there[/]"]
+        assert [run["status"] for run in found["runs"]] == ["queued"]
+    assert "version 1," in shown("show", f"{thread_id}@v1", store=store)
+    for named in (["--as-of", "4"], [f"{thread_id}@v4"], [thread_id, "--as-of", "4"]):
+        told = [json.loads(line) for line in shown("events", *named, "--json", store=store).splitlines()]
+        assert told == lines[:4]
+    assert json.loads(shown("audit", run_id, "--as-of", "v3", "--json", store=store))["status"] == "queued"
+    for point, messages, runs in (("1", 0, 0), ("2", 1, 0), (at, 1, 1)):
+        (listed,) = json.loads(shown("threads", "--as-of", point, "--json", store=store))
+        assert (listed["thread_id"], listed["stats"]["messages"], listed["stats"]["runs"]) == (
+            thread_id,
+            messages,
+            runs,
+        )
+    (now,) = json.loads(shown("threads", "--json", store=store))
+    assert now["stats"]["messages"] == 2
+    assert now["stats"]["output_tokens"] > 0
+    # Whole, however narrow the terminal is.
+    assert thread_id in shown("threads", store=store)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("show", "THREAD@v99"), "is at v"),
+        (("show", "THREAD@yesterday"), "write a position (1234), a version of the thread (v12) or a time"),
+        (("show", "THREAD@0"), "no thread has the id"),
+        (("show", "THREAD@1", "--as-of", "2"), "name one"),
+        (("threads", "--as-of", "v1"), "no thread is asked for"),
+        (("threads", "--as-of", "2999-01-01T00:00:00Z"), "still to come"),
+        (("events", "--as-of", "1", "--follow"), "leave out --follow"),
+    ],
+)
+def test_points_that_are_none_are_refused(kept: tuple[Path, str, str], arguments: tuple[str, ...], told: str) -> None:
+    store, thread_id, _ = kept
+    assert told in refused(*(one.replace("THREAD", thread_id) for one in arguments), store=store)
+
+
 def test_events_prints_a_thread_or_all_of_the_log(kept: tuple[Path, str, str]) -> None:
     store, thread_id, _ = kept
     lines = [json.loads(line) for line in shown("events", thread_id, "--json", store=store).splitlines()]
@@ -145,9 +158,11 @@ def test_doctor_finds_an_event_that_was_changed_behind_its_back(kept: tuple[Path
     connection.close()
     done = typed("doctor", "--json", store=store)
     assert done.returncode == 1
-    (bad,) = [check for check in json.loads(done.stdout) if not check["ok"]]
-    assert bad["check"] == "chains"
-    assert f"event 2 of {thread_id}" in bad["found"]
+    bad = {check["check"]: check["found"] for check in json.loads(done.stdout) if not check["ok"]}
+    # What a thread is recognised by was made of what the message said before.
+    assert set(bad) == {"chains", "read models"}
+    assert bad["read models"].startswith(f"history_marks {thread_id}")
+    assert f"event 2 of {thread_id}" in bad["chains"]
 
 
 def test_chat_keeps_what_is_said(tmp_path: Path) -> None:

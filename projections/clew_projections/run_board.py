@@ -5,7 +5,7 @@ It knows only now: a run that has ended is not on it. Leases are not here; they 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
@@ -21,8 +21,8 @@ from clew.events.run import (
     RunQueued,
     RunStarted,
 )
-from clew.events.tool import ToolFailed, ToolInDoubt, ToolReturned, ToolSettled
-from clew.log import Reader
+from clew.events.tool import ToolConfirmed, ToolFailed, ToolInDoubt, ToolReturned, ToolSettled
+from clew.log import ColumnType, Cursor, Reader
 from clew.projecting import Projection, Rows, Table
 
 Standing: TypeAlias = Literal["ready", "working", "waiting", "in_doubt", "cancelling"]
@@ -45,6 +45,15 @@ BOARD = Table(
     timed=False,
     hot=True,
 )
+
+# Operational, and no part of any history: made by the log's migrations, not from its events.
+LEASES: Mapping[str, ColumnType] = {
+    "run_id": "text",
+    "worker": "text",
+    "fence": "integer",
+    "claimed": "integer",
+    "until": "integer",
+}
 
 projection = Projection(name="run_board", version=1, lifecycle="inline", tables=(BOARD,))
 
@@ -88,6 +97,13 @@ def _(recorded: Recorded[RunCancelRequested], rows: Rows) -> None:
 @projection.on(ToolReturned)
 def _(recorded: Recorded[ToolReturned], rows: Rows) -> None:
     _answered(recorded, rows)
+
+
+@projection.on(ToolConfirmed)
+def _(recorded: Recorded[ToolConfirmed], rows: Rows) -> None:
+    # A call that was denied fails in the same append.
+    if recorded.event.allowed:
+        _answered(recorded, rows)
 
 
 @projection.on(ToolFailed)
@@ -165,20 +181,46 @@ class BoardRow:
     fence: int
 
 
-def claimable(reader: Reader, *, now: int, limit: int) -> list[BoardRow]:
-    """Runs that want a worker, longest waiting first: no lease on them, or one that ran out (`now` in microseconds).
-
-    A lease runs from the event that took the run; the table of leases has those that were renewed.
-    """
+def abandoned(reader: Reader, *, limit: int) -> list[BoardRow]:
+    """Runs that want a worker where nobody else can be holding one, longest waiting first."""
     rows = reader.rows(
-        "select b.run_id, b.thread_id, b.standing, b.fence from run_board b"
-        " left join leases l on l.run_id = b.run_id and l.fence = b.fence"
-        " where b.standing in ('ready', 'cancelling')"
-        " or (b.standing = 'working' and b.leased_until <= ? and coalesce(l.until, 0) <= ?)"
-        " order by b.since_position limit ?",
-        (now, now, limit),
+        "select run_id, thread_id, standing, fence from run_board where standing <> 'waiting'"
+        " order by since_position limit ?",
+        (limit,),
     )
     return [BoardRow(*row) for row in rows]
+
+
+def claim(cursor: Cursor, *, worker: str, lease_microseconds: int, limit: int) -> list[BoardRow]:
+    """Take leases on runs that want a worker, longest waiting first. No two workers are ever given the same one.
+
+    A run is free when nobody has claimed it as it stands now, or when the lease on it ran out by the database's
+    clock. The lease on a run that is being worked on begins with the event that took it, which may come a while
+    after it was claimed, and goes on in the table of leases, where it is renewed, or given back (`until` is 0 then).
+    """
+    now = cursor.now()
+    cursor.execute(
+        "select b.run_id, b.thread_id, b.standing, b.fence, b.since_position from run_board b"
+        " left join leases l on l.run_id = b.run_id"
+        " where (b.standing in ('ready', 'cancelling')"
+        " and (l.run_id is null or l.until <= ? or l.claimed < b.since_position))"
+        " or (b.standing in ('working', 'in_doubt') and case"
+        " when l.claimed >= b.since_position or (l.fence = b.fence and (l.until = 0 or l.until > b.leased_until))"
+        " then l.until else b.leased_until end <= ?)"
+        f" order by b.since_position limit ?{cursor.tongue.skip_locked}",
+        (now, now, limit),
+    )
+    found = [(BoardRow(*row[:4]), row[4]) for row in cursor.fetchall()]
+    until = now + lease_microseconds
+    leases = [(row.run_id, worker, _next_fence(row), since, until) for row, since in found]
+    if leases:
+        cursor.insert("leases", LEASES, leases, replacing=("run_id",))
+    return [row for row, _ in found]
+
+
+def _next_fence(row: BoardRow) -> int:
+    """The fence that the claimed run will be worked on under: what is only looked at is not taken anew."""
+    return row.fence if row.standing == "in_doubt" else row.fence + 1
 
 
 def expired(reader: Reader, *, now: int, limit: int) -> list[BoardRow]:

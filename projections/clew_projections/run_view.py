@@ -7,6 +7,7 @@ in the log; views hold the positions of the events that carry them.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict
@@ -21,16 +22,20 @@ from clew.events.run import (
     RunCancelRequested,
     RunChanged,
     RunCompleted,
+    RunConfig,
     RunExpired,
     RunFailed,
     RunIncomplete,
     RunQueued,
+    RunReconfigured,
     RunStarted,
 )
-from clew.events.tool import ToolCalled, ToolFailed, ToolInDoubt, ToolReturned, ToolSettled
+from clew.events.tool import ToolCalled, ToolConfirmed, ToolFailed, ToolInDoubt, ToolReturned, ToolSettled
 from clew.events.usage import NO_USAGE, Usage
 from clew.log import Reader
-from clew.projecting import Projection, Rows, documents, moment
+from clew.projecting import Projection, Rows, documents, moment, upper_bound
+
+_ASKED_AT_ONCE = 500
 
 Status: TypeAlias = Literal[
     "queued",
@@ -51,7 +56,8 @@ class _View(BaseModel):
 
 
 class RunView(_View):
-    """Times are in microseconds. `queued` is the position of the event with the configuration."""
+    """Times are in microseconds. `queued` is the position of the event with the configuration; `reconfigured` that of
+    the one with the configuration that took its place, if one did."""
 
     run_id: str
     thread_id: str
@@ -74,6 +80,12 @@ class RunView(_View):
     # The step that bears the usage of the newest answer, and that usage, until the step is made.
     step_id: str | None = None
     step_usage: Usage | None = None
+    reconfigured: int | None = None
+
+    @property
+    def configured(self) -> int:
+        """The position of the event with the configuration that holds."""
+        return self.queued if self.reconfigured is None else self.reconfigured
 
 
 class StepCall(_View):
@@ -132,6 +144,8 @@ def run_after(run: RunView | None, recorded: Recorded[Any]) -> RunView | None:
         )
     if run is None or getattr(event, "run_id", None) != run.run_id:
         return run
+    if isinstance(event, RunReconfigured):
+        return run.model_copy(update={"reconfigured": recorded.position})
     changes = _run_changes(run, event, recorded.at)
     return run.model_copy(update=changes) if changes else run
 
@@ -152,6 +166,8 @@ def _run_changes(run: RunView, event: Event, at: int) -> dict[str, Any]:
         case ModelFailed(usage=usage) if usage is not None:
             return {"usage": run.usage.plus(usage)}
         case ToolReturned(tool_call_id=call) | ToolFailed(tool_call_id=call) | ToolSettled(tool_call_id=call):
+            return _answered(run, call)
+        case ToolConfirmed(tool_call_id=call, allowed=True):
             return _answered(run, call)
         case ToolInDoubt(tool_call_id=call):
             return {"in_doubt": (*run.in_doubt, call)}
@@ -187,7 +203,7 @@ def _ended(event: RunCompleted | RunFailed | RunCancelled | RunExpired | RunInco
     if isinstance(event, RunFailed):
         return {**ended, "error_code": event.code, "error_message": event.message}
     if isinstance(event, RunIncomplete):
-        return {**ended, "incomplete_reason": event.reason}
+        return {**ended, "incomplete_reason": event.reason, "error_message": event.message}
     return ended
 
 
@@ -268,6 +284,7 @@ def _keep(recorded: Recorded[Any], rows: Rows) -> None:
 
 for _event_type in (
     RunQueued,
+    RunReconfigured,
     RunStarted,
     RunActionRequired,
     RunChanged,
@@ -281,6 +298,7 @@ for _event_type in (
     ModelFailed,
     MessageAppended,
     ToolCalled,
+    ToolConfirmed,
     ToolReturned,
     ToolFailed,
     ToolInDoubt,
@@ -294,7 +312,7 @@ for _event_type in (
 
 def run(reader: Reader, run_id: str, as_of: int | None = None) -> RunView | None:
     now, at = moment(as_of)
-    rows = reader.rows(f"select doc from runs where run_id = ? and {now}", (run_id, *at))
+    rows = reader.rows(f"select doc from runs where run_id = ? and {now} order by since desc limit 1", (run_id, *at))
     return RUNS.read(rows[0][0]) if rows else None
 
 
@@ -313,14 +331,33 @@ def runs(
     rows = reader.rows(
         f"select doc from runs where thread_id = ? and {now} and queued > ? and queued < ?"
         f" order by queued {'desc' if newest_first else 'asc'} limit ?",
-        (thread_id, *at, after or 0, 2**62 if before is None else before, limit),
+        (thread_id, *at, after or 0, upper_bound(before, as_of), limit),
     )
     return [RUNS.read(row[0]) for row in rows]
 
 
+def configs(reader: Reader, run_ids: Iterable[str]) -> dict[str, RunConfig]:
+    """The configurations that runs were queued with, which never change."""
+    ids = list(run_ids)
+    positions: dict[int, str] = {}
+    for start in range(0, len(ids), _ASKED_AT_ONCE):
+        some = ids[start : start + _ASKED_AT_ONCE]
+        marks = ",".join("?" * len(some))
+        rows = reader.rows(f"select queued, run_id from runs where until is null and run_id in ({marks})", some)
+        positions.update(rows)
+    events = reader.events(positions)
+    return {run_id: events[position].event.config for position, run_id in positions.items()}  # type: ignore[attr-defined]
+
+
+def threads(reader: Reader) -> list[str]:
+    """The threads that ever had a run, the first first."""
+    rows = reader.rows("select thread_id from runs where until is null group by thread_id order by min(queued)")
+    return [row[0] for row in rows]
+
+
 def step(reader: Reader, step_id: str, as_of: int | None = None) -> StepView | None:
     now, at = moment(as_of)
-    rows = reader.rows(f"select doc from steps where step_id = ? and {now}", (step_id, *at))
+    rows = reader.rows(f"select doc from steps where step_id = ? and {now} order by since desc limit 1", (step_id, *at))
     return STEPS.read(rows[0][0]) if rows else None
 
 
@@ -339,6 +376,6 @@ def steps(
     rows = reader.rows(
         f"select doc from steps where run_id = ? and {now} and created > ? and created < ?"
         f" order by created {'desc' if newest_first else 'asc'} limit ?",
-        (run_id, *at, after or 0, 2**62 if before is None else before, limit),
+        (run_id, *at, after or 0, upper_bound(before, as_of), limit),
     )
     return [STEPS.read(row[0]) for row in rows]

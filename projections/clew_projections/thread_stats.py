@@ -1,12 +1,16 @@
-"""How large and how lively each thread is: for lists that people look at. It follows behind the log."""
+"""How large and how lively each thread is, now or at any point in the past: for lists that people look at.
+
+It follows behind the log. A question reads what was counted up to some event of the thread, and counts the few that
+came after it by itself, so that what it says is never behind. For the past there are marks, one in so many events.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from clew.events.base import Recorded
+from clew.events.base import Event, Recorded
 from clew.events.message import MessageAppended, MessageRemoved
 from clew.events.model import ModelAnswered
 from clew.events.run import RunQueued
@@ -14,81 +18,105 @@ from clew.events.thread import ThreadCreated, ThreadDeleted, ThreadForked
 from clew.log import Reader
 from clew.projecting import Projection, Rows, Table
 
-STATS = Table(
-    name="thread_stats",
-    key=("thread_id",),
-    columns={
-        "thread_id": "text not null",
-        "messages": "integer not null",
-        "runs": "integer not null",
-        "input_tokens": "integer not null",
-        "output_tokens": "integer not null",
-        "active_at": "integer not null",
-    },
-    timed=False,
-    hot=True,
-)
-projection = Projection(name="thread_stats", version=1, lifecycle="follow", tables=(STATS,))
+MARK_EVERY_EVENTS = 64
 
-
-@projection.on(ThreadCreated)
-def _(recorded: Recorded[ThreadCreated], rows: Rows) -> None:
-    _count(recorded, rows)
-
-
-@projection.on(ThreadForked)
-def _(recorded: Recorded[ThreadForked], rows: Rows) -> None:
-    _count(recorded, rows)
-
-
-@projection.on(MessageAppended)
-def _(recorded: Recorded[MessageAppended], rows: Rows) -> None:
-    _count(recorded, rows, messages=1)
-
-
-@projection.on(MessageRemoved)
-def _(recorded: Recorded[MessageRemoved], rows: Rows) -> None:
-    _count(recorded, rows, messages=-1)
-
-
-@projection.on(RunQueued)
-def _(recorded: Recorded[RunQueued], rows: Rows) -> None:
-    _count(recorded, rows, runs=1)
-
-
-@projection.on(ModelAnswered)
-def _(recorded: Recorded[ModelAnswered], rows: Rows) -> None:
-    usage = recorded.event.usage
-    if usage is not None:
-        _count(recorded, rows, input_tokens=usage.input, output_tokens=usage.output)
-
-
-@projection.on(ThreadDeleted)
-def _(recorded: Recorded[ThreadDeleted], rows: Rows) -> None:
-    rows.remove(STATS, recorded.stream)
-
-
-def _count(recorded: Recorded[Any], rows: Rows, **more: int) -> None:
-    found = rows.get(STATS, recorded.stream) or {"thread_id": recorded.stream}
-    counted = {name: found.get(name, 0) + more.get(name, 0) for name in STATS.names[1:-1]}
-    rows.put(STATS, thread_id=recorded.stream, **counted, active_at=recorded.at)
+_COLUMNS = {
+    "thread_id": "text not null",
+    "version": "integer not null",
+    "counted": "integer not null",
+    "messages": "integer not null",
+    "runs": "integer not null",
+    "input_tokens": "integer not null",
+    "output_tokens": "integer not null",
+    "active_at": "integer not null",
+}
+STATS = Table(name="thread_stats", key=("thread_id",), columns=_COLUMNS, timed=False, hot=True)
+MARKS = Table(name="thread_stats_marks", key=("thread_id", "version"), columns=_COLUMNS, timed=False)
+projection = Projection(name="thread_stats", version=2, lifecycle="follow", tables=(STATS, MARKS))
 
 
 @dataclass(frozen=True, slots=True)
 class ThreadStats:
-    """`active_at` in microseconds."""
+    """`active_at` in microseconds. What was `counted` are the thread's own events of some kinds up to `version`.
+
+    Of a fork, `messages` has those that it inherited, too; runs and tokens are its own.
+    """
 
     thread_id: str
-    messages: int
-    runs: int
-    input_tokens: int
-    output_tokens: int
-    active_at: int
+    version: int = 0
+    counted: int = 0
+    messages: int = 0
+    runs: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    active_at: int = 0
+
+    def after(self, recorded: Recorded[Event]) -> ThreadStats:
+        """Once more is counted."""
+        seen = replace(self, version=recorded.version, counted=self.counted + 1, active_at=recorded.at)
+        match recorded.event:
+            case MessageAppended():
+                return replace(seen, messages=self.messages + 1)
+            case MessageRemoved():
+                return replace(seen, messages=self.messages - 1)
+            case RunQueued():
+                return replace(seen, runs=self.runs + 1)
+            case ModelAnswered(usage=usage) if usage is not None:
+                given, answered = self.input_tokens + usage.input, self.output_tokens + usage.output
+                return replace(seen, input_tokens=given, output_tokens=answered)
+            case _:
+                return seen
 
 
-def stats(reader: Reader, thread_ids: Sequence[str]) -> dict[str, ThreadStats]:
-    marks = ",".join("?" * len(thread_ids))
-    rows = reader.rows(
-        f"select {', '.join(STATS.names)} from thread_stats where thread_id in ({marks})", list(thread_ids)
-    )
-    return {row[0]: ThreadStats(*row) for row in rows}
+def _count(recorded: Recorded[Any], rows: Rows) -> None:
+    found = rows.get(STATS, recorded.stream)
+    before = ThreadStats(**found) if found is not None else ThreadStats(recorded.stream)
+    now = before.after(recorded)
+    rows.put(STATS, **asdict(now))
+    if now.counted % MARK_EVERY_EVENTS == 0:
+        rows.add(MARKS, **asdict(now))
+
+
+_COUNTED = (ThreadCreated, ThreadForked, MessageAppended, MessageRemoved, RunQueued, ModelAnswered)
+_KINDS = tuple(event_type.kind for event_type in _COUNTED)
+for _event_type in _COUNTED:
+    projection.on(_event_type)(_count)
+
+
+@projection.on(ThreadDeleted)
+def _(recorded: Recorded[ThreadDeleted], rows: Rows) -> None:
+    """Its marks stay: the past is asked for it as ever."""
+    rows.remove(STATS, recorded.stream)
+
+
+# Questions
+
+
+def stats(reader: Reader, thread_ids: Sequence[str], as_of: int | None = None) -> dict[str, ThreadStats]:
+    """Of those threads that there were by then."""
+    versions = {thread_id: reader.version(thread_id, as_of) for thread_id in thread_ids}
+    return {thread_id: _at(reader, thread_id, version) for thread_id, version in versions.items() if version}
+
+
+def _at(reader: Reader, thread_id: str, version: int) -> ThreadStats:
+    found = _counted_before(reader, thread_id, version)
+    for recorded in reader.stream(thread_id, after=found.version, upto=version, kinds=_KINDS):
+        found = found.after(recorded)
+    [first] = reader.stream(thread_id, upto=1)
+    if isinstance(first.event, ThreadForked):
+        inherited = _at(reader, first.event.parent, first.event.parent_version)
+        found = replace(found, messages=found.messages + inherited.messages)
+    return found
+
+
+def _counted_before(reader: Reader, thread_id: str, version: int) -> ThreadStats:
+    """The newest count that is not of later than the version."""
+    for table in (STATS, MARKS):
+        rows = reader.rows(
+            f"select {', '.join(table.names)} from {table.name} where thread_id = ? and version <= ?"
+            " order by version desc limit 1",
+            (thread_id, version),
+        )
+        if rows:
+            return ThreadStats(*rows[0])
+    return ThreadStats(thread_id)

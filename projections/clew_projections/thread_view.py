@@ -7,24 +7,60 @@ either: the history of a thread is a list of segments, and every question about 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
-from clew.events.base import Event, Recorded
+from clew.events.base import Recorded
 from clew.events.content import JsonObject, Metadata
-from clew.events.items import Item, MessageItem, Place, ReasoningItem, SummaryItem, ToolCallItem, ToolResultItem
 from clew.events.message import MessageAppended, MessageChanged, MessageEdited, MessageRemoved
-from clew.events.model import ReasoningRecorded
+from clew.events.model import ReasoningImported, ReasoningRecorded
+from clew.events.run import Truncation
 from clew.events.thread import ThreadChanged, ThreadCompacted, ThreadCreated, ThreadDeleted, ThreadForked
-from clew.events.tool import ToolCalled, ToolFailed, ToolReturned, ToolSettled
+from clew.events.tool import ToolCalled, ToolFailed, ToolImported, ToolReplaced, ToolReturned, ToolSettled
 from clew.log import Reader
-from clew.projecting import Projection, Rows, Table, moment
+from clew.projecting import Projection, Row, Rows, Table, moment, upper_bound
+from clew_projections._item_versions import ItemVersion, versions
+from clew_projections._items import (
+    INSERTS,
+    ITEMS,
+    OVERRIDES,
+    ItemRow,
+    Kind,
+    Segment,
+    between,
+    holder,
+    item,
+    items,
+    message,
+    place,
+    said_otherwise,
+    segments,
+    segments_upto,
+    walk,
+)
 
-# No stream has a version above this one.
-_NEWEST = 2**62
-
-Kind: TypeAlias = Literal["message", "reasoning", "call", "result", "summary"]
+__all__ = [
+    "ITEMS",
+    "ItemRow",
+    "ItemVersion",
+    "Kind",
+    "Segment",
+    "ThreadRow",
+    "between",
+    "holder",
+    "item",
+    "items",
+    "message",
+    "place",
+    "projection",
+    "said_otherwise",
+    "segments",
+    "segments_upto",
+    "thread",
+    "threads",
+    "versions",
+    "walk",
+]
 
 THREADS = Table(
     name="threads",
@@ -35,6 +71,7 @@ THREADS = Table(
         "created": "integer not null",
         "metadata_position": "integer not null",
         "resources_position": "integer not null",
+        "truncation_position": "integer not null",
     },
     indexes=(("tenant", "created"),),
 )
@@ -52,41 +89,48 @@ SEGMENTS = Table(
         "ordinal": "integer not null",
         "stream": "text not null",
         "upto_version": "integer not null",
+        "upto_position": "integer",
+        # Of the stream that comes after this stretch: whether it says anything otherwise of what it inherited.
+        "otherwise": "integer not null",
     },
 )
-ITEMS = Table(
-    name="items",
-    key=("stream", "number"),
-    columns={
-        "stream": "text not null",
-        "number": "integer not null",
-        "kind": "text not null",
-        "item_id": "text not null",
-        "run_id": "text",
-        "tokens": "integer not null",
-        "position": "integer not null",
-        "metadata_position": "integer",
-        "created": "integer not null",
-    },
-    indexes=(("item_id", "stream"),),
+projection = Projection(
+    name="thread_view", version=3, lifecycle="inline", tables=(THREADS, LABELS, SEGMENTS, ITEMS, OVERRIDES, INSERTS)
 )
-
-projection = Projection(name="thread_view", version=1, lifecycle="inline", tables=(THREADS, LABELS, SEGMENTS, ITEMS))
 
 
 @projection.on(ThreadCreated)
 def _(recorded: Recorded[ThreadCreated], rows: Rows) -> None:
-    _new_thread(recorded, rows, recorded.event.tenant, recorded.event.metadata)
+    if recorded.event.stored:
+        _new_thread(recorded, rows, recorded.event.tenant, recorded.event.metadata)
 
 
 @projection.on(ThreadForked)
 def _(recorded: Recorded[ThreadForked], rows: Rows) -> None:
     fork = recorded.event
-    _new_thread(recorded, rows, fork.tenant, fork.metadata)
+    if fork.stored:
+        _new_thread(recorded, rows, fork.tenant, fork.metadata)
     inherited = sorted(rows.find(SEGMENTS, thread_id=fork.parent), key=lambda row: int(row["ordinal"]))
-    segments = [(row["stream"], row["upto_version"]) for row in inherited]
-    for ordinal, (stream, upto_version) in enumerate([*segments, (fork.parent, fork.parent_version)]):
-        rows.add(SEGMENTS, thread_id=recorded.stream, ordinal=ordinal, stream=stream, upto_version=upto_version)
+    segments = [(row["stream"], row["upto_version"], row["upto_position"], row["otherwise"]) for row in inherited]
+    segments.append((fork.parent, fork.parent_version, fork.parent_position, 0))
+    for ordinal, (stream, version, position, otherwise) in enumerate(segments):
+        rows.add(
+            SEGMENTS,
+            thread_id=recorded.stream,
+            ordinal=ordinal,
+            stream=stream,
+            upto_version=version,
+            upto_position=position,
+            otherwise=otherwise,
+        )
+
+
+def _says_otherwise(recorded: Recorded[Any], rows: Rows) -> None:
+    """Most forks do not, and whoever reads them need not look for it."""
+    inherited = rows.find(SEGMENTS, thread_id=recorded.stream)
+    last = max(inherited, key=lambda row: int(row["ordinal"]), default=None)
+    if last is not None and not last["otherwise"]:
+        rows.put(SEGMENTS, **{**last, "otherwise": 1})
 
 
 def _new_thread(recorded: Recorded[Any], rows: Rows, tenant: str, metadata: Metadata) -> None:
@@ -97,6 +141,7 @@ def _new_thread(recorded: Recorded[Any], rows: Rows, tenant: str, metadata: Meta
         created=recorded.position,
         metadata_position=recorded.position,
         resources_position=recorded.position,
+        truncation_position=recorded.position,
     )
     for label, value in metadata.items():
         rows.add(LABELS, thread_id=recorded.stream, label=label, value=value)
@@ -116,6 +161,8 @@ def _(recorded: Recorded[ThreadChanged], rows: Rows) -> None:
             rows.put(LABELS, thread_id=recorded.stream, label=label, value=value)
     if recorded.event.tool_resources is not None:
         row["resources_position"] = recorded.position
+    if recorded.event.truncation is not None:
+        row["truncation_position"] = recorded.position
     rows.put(THREADS, **row)
 
 
@@ -131,6 +178,15 @@ def _(recorded: Recorded[MessageAppended], rows: Rows) -> None:
     message = recorded.event
     tokens = message.tokens.count if message.tokens is not None else 0
     _new_item(recorded, rows, "message", message.message_id, message.run_id, tokens)
+    if message.before is not None:
+        _says_otherwise(recorded, rows)
+        rows.add(
+            INSERTS,
+            owner=recorded.stream,
+            number=recorded.version,
+            before_stream=message.before.stream,
+            before_number=message.before.number,
+        )
 
 
 @projection.on(ReasoningRecorded)
@@ -145,6 +201,20 @@ def _(recorded: Recorded[ToolCalled], rows: Rows) -> None:
     call = recorded.event
     tokens = call.tokens.count if call.tokens is not None else 0
     _new_item(recorded, rows, "call", call.tool_call_id, call.run_id, tokens)
+
+
+@projection.on(ToolImported)
+def _(recorded: Recorded[ToolImported], rows: Rows) -> None:
+    call = recorded.event
+    tokens = call.tokens.count if call.tokens is not None else 0
+    _new_item(recorded, rows, "call", call.tool_call_id, None, tokens)
+
+
+@projection.on(ReasoningImported)
+def _(recorded: Recorded[ReasoningImported], rows: Rows) -> None:
+    reasoning = recorded.event
+    tokens = reasoning.tokens.count if reasoning.tokens is not None else 0
+    _new_item(recorded, rows, "reasoning", reasoning.item_id, None, tokens)
 
 
 @projection.on(ToolReturned)
@@ -189,31 +259,66 @@ def _new_item(recorded: Recorded[Any], rows: Rows, kind: Kind, item_id: str, run
     )
 
 
+@projection.on(ToolReplaced)
+def _(recorded: Recorded[ToolReplaced], rows: Rows) -> None:
+    replaced = recorded.event
+    tokens = replaced.tokens.count if replaced.tokens is not None else 0
+    if replaced.had_result:
+        _change(recorded, rows, "result", replaced.tool_call_id, position=recorded.position, tokens=tokens)
+    else:
+        _new_item(recorded, rows, "result", replaced.tool_call_id, None, tokens)
+
+
 @projection.on(MessageChanged)
 def _(recorded: Recorded[MessageChanged], rows: Rows) -> None:
-    for row in rows.find(ITEMS, item_id=recorded.event.message_id, stream=recorded.stream):
-        rows.put(ITEMS, **{**row, "metadata_position": recorded.position})
+    _change(recorded, rows, "message", recorded.event.message_id, metadata_position=recorded.position)
 
 
 @projection.on(MessageEdited)
 def _(recorded: Recorded[MessageEdited], rows: Rows) -> None:
     tokens = recorded.event.tokens.count if recorded.event.tokens is not None else 0
-    for row in rows.find(ITEMS, item_id=recorded.event.message_id, stream=recorded.stream):
-        rows.put(ITEMS, **{**row, "position": recorded.position, "tokens": tokens})
+    _change(recorded, rows, "message", recorded.event.message_id, position=recorded.position, tokens=tokens)
 
 
 @projection.on(MessageRemoved)
 def _(recorded: Recorded[MessageRemoved], rows: Rows) -> None:
-    for row in rows.find(ITEMS, item_id=recorded.event.message_id, stream=recorded.stream):
+    own = _own(recorded, rows, "message", recorded.event.message_id)
+    for row in own:
         rows.remove(ITEMS, row["stream"], row["number"])
+    if not own:
+        _override(recorded, rows, "message", recorded.event.message_id, removed=1)
 
 
-# Questions
+def _own(recorded: Recorded[Any], rows: Rows, kind: Kind, item_id: str) -> list[Row]:
+    found = rows.find(ITEMS, item_id=item_id, stream=recorded.stream)
+    return [row for row in found if row["kind"] == kind]
+
+
+def _change(recorded: Recorded[Any], rows: Rows, kind: Kind, item_id: str, **columns: int) -> None:
+    own = _own(recorded, rows, kind, item_id)
+    for row in own:
+        rows.put(ITEMS, **{**row, **columns})
+    if not own:
+        _override(recorded, rows, kind, item_id, **columns)
+
+
+def _override(recorded: Recorded[Any], rows: Rows, kind: Kind, item_id: str, **columns: int) -> None:
+    """What a thread does not have of itself it has inherited. The parent's rows are the parent's."""
+    before = rows.get(OVERRIDES, recorded.stream, kind, item_id) or {"removed": 0}
+    said = {"owner": recorded.stream, "kind": kind, "item_id": item_id}
+    _says_otherwise(recorded, rows)
+    rows.put(OVERRIDES, **{**before, **said, **columns})
+
+
+# Questions about threads; those about what is in them are in `_items.py`
 
 
 @dataclass(frozen=True, slots=True)
 class ThreadRow:
-    """`created` is the position of its first event."""
+    """`created` is the position of its first event. `parent` and the version it was left at, if it is a fork.
+
+    `truncation` is the strategy of its runs, where those say none; None when the thread says none either.
+    """
 
     thread_id: str
     tenant: str
@@ -221,29 +326,9 @@ class ThreadRow:
     created_at: int
     metadata: Metadata
     tool_resources: JsonObject
-
-
-@dataclass(frozen=True, slots=True)
-class Segment:
-    """A stretch of history: the events of `stream` up to a version, None for all of them."""
-
-    stream: str
-    upto_version: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class ItemRow:
-    """`position` is that of the event with the body, `created` that of the event that appended it."""
-
-    stream: str
-    number: int
-    kind: Kind
-    item_id: str
-    run_id: str | None
-    tokens: int
-    position: int
-    metadata_position: int | None
-    created: int
+    truncation: Truncation | None = None
+    parent: str | None = None
+    parent_version: int | None = None
 
 
 def thread(reader: Reader, thread_id: str, as_of: int | None = None) -> ThreadRow | None:
@@ -255,8 +340,11 @@ def thread(reader: Reader, thread_id: str, as_of: int | None = None) -> ThreadRo
 
 
 def _thread_row(reader: Reader, row: Any) -> ThreadRow:
-    thread_id, tenant, created, metadata_position, resources_position = row
-    events = reader.events({created, metadata_position, resources_position})
+    thread_id, tenant, created, metadata_position, resources_position, truncation_position = row
+    events = reader.events({created, metadata_position, resources_position, truncation_position})
+    truncation = events[truncation_position].event.truncation  # type: ignore[attr-defined]
+    first = events[created].event
+    lineage = (first.parent, first.parent_version) if isinstance(first, ThreadForked) else ()
     return ThreadRow(
         thread_id,
         tenant,
@@ -264,6 +352,8 @@ def _thread_row(reader: Reader, row: Any) -> ThreadRow:
         events[created].at,
         events[metadata_position].event.metadata or {},  # type: ignore[attr-defined]
         events[resources_position].event.tool_resources or {},  # type: ignore[attr-defined]
+        None if truncation == "default" else truncation,
+        *lineage,
     )
 
 
@@ -276,9 +366,13 @@ def threads(
     before: int | None = None,
     newest_first: bool = True,
     limit: int,
+    offset: int = 0,
     as_of: int | None = None,
 ) -> list[ThreadRow]:
-    """Threads of a tenant that bear all of `labels`, by creation; `after` and `before` are `created` positions."""
+    """Threads of a tenant that bear all of `labels`, by creation; `after` and `before` are `created` positions.
+
+    A thread that was not stored is not found, here or elsewhere.
+    """
     now, at = moment(as_of)
     sql = f"select {', '.join('t.' + name for name in THREADS.names)} from threads t where t.tenant = ? and {now}"
     parameters: list[object] = [tenant, *at]
@@ -288,93 +382,8 @@ def threads(
     if after is not None:
         sql += " and t.created > ?"
         parameters.append(after)
-    if before is not None:
+    if before is not None or as_of is not None:
         sql += " and t.created < ?"
-        parameters.append(before)
-    sql += f" order by t.created {'desc' if newest_first else 'asc'} limit ?"
-    return [_thread_row(reader, row) for row in reader.rows(sql, [*parameters, limit])]
-
-
-def segments(reader: Reader, thread_id: str) -> list[Segment]:
-    """The history of a thread, oldest stretch first; its own stream is the last."""
-    rows = reader.rows(
-        "select stream, upto_version from thread_segments where thread_id = ? and until is null order by ordinal",
-        (thread_id,),
-    )
-    return [*(Segment(row[0], row[1]) for row in rows), Segment(thread_id, None)]
-
-
-def walk(
-    reader: Reader,
-    history: Sequence[Segment],
-    *,
-    beyond: Place | None = None,
-    newest_first: bool = True,
-    messages_only: bool = False,
-    page: int = 200,
-    as_of: int | None = None,
-) -> Iterator[ItemRow]:
-    """Items one after the other from `beyond` (not included) on, read a page at a time: stop when you have enough."""
-    now, at = moment(as_of)
-    only = " and kind = 'message'" if messages_only else ""
-    order = "desc" if newest_first else "asc"
-    started = beyond is None
-    for segment in reversed(history) if newest_first else history:
-        low, high = 0, segment.upto_version if segment.upto_version is not None else _NEWEST
-        if not started:
-            assert beyond is not None
-            if segment.stream != beyond.stream:
-                continue
-            started = True
-            low, high = (0, min(high, beyond.number - 1)) if newest_first else (beyond.number, high)
-        while True:
-            rows = reader.rows(
-                f"select {', '.join(ITEMS.names)} from items where stream = ? and number > ? and number <= ?"
-                f" and {now}{only} order by number {order} limit ?",
-                (segment.stream, low, high, *at, page),
-            )
-            for row in rows:
-                yield ItemRow(*row)
-            if len(rows) < page:
-                break
-            low, high = (low, rows[-1][1] - 1) if newest_first else (rows[-1][1], high)
-
-
-def message(reader: Reader, history: Sequence[Segment], message_id: str, as_of: int | None = None) -> ItemRow | None:
-    """The message of that id, if it is part of this history."""
-    now, at = moment(as_of)
-    rows = reader.rows(
-        f"select {', '.join(ITEMS.names)} from items where item_id = ? and kind = 'message' and {now}",
-        (message_id, *at),
-    )
-    for row in (ItemRow(*found) for found in rows):
-        for segment in history:
-            inside = segment.upto_version is None or row.number <= segment.upto_version
-            if row.stream == segment.stream and inside:
-                return row
-    return None
-
-
-def items(reader: Reader, rows: Sequence[ItemRow]) -> list[Item]:
-    """The items themselves, with their bodies, in the order of `rows`."""
-    events = reader.events({p for row in rows for p in (row.position, row.created)})
-    return [_item(row, events[row.position].event, events[row.created].event) for row in rows]
-
-
-def _item(row: ItemRow, body: Event, first: Event) -> Item:
-    place = Place(row.stream, row.number)
-    match body, first:
-        case (MessageAppended() | MessageEdited()) as said, MessageAppended() as appended:
-            return MessageItem(place, row.item_id, appended.role, said.content, appended.model_call_id, row.tokens)
-        case ReasoningRecorded() as reasoning, _:
-            return ReasoningItem(place, reasoning.provider, reasoning.blocks, reasoning.model_call_id, row.tokens)
-        case ToolCalled() as call, _:
-            return ToolCallItem(place, call.tool_call_id, call.name, call.arguments, call.model_call_id, row.tokens)
-        case (ToolReturned() | ToolSettled()) as result, _:
-            return ToolResultItem(place, result.tool_call_id, result.output, False, row.tokens)
-        case ToolFailed() as failed, _:
-            return ToolResultItem(place, failed.tool_call_id, failed.output, True, row.tokens)
-        case ThreadCompacted() as compacted, _:
-            return SummaryItem(place, compacted.summary, row.tokens)
-        case _:
-            raise AssertionError(f"item {row.item_id} points at an event of kind {body.kind}")
+        parameters.append(upper_bound(before, as_of))
+    sql += f" order by t.created {'desc' if newest_first else 'asc'} limit ? offset ?"
+    return [_thread_row(reader, row) for row in reader.rows(sql, [*parameters, limit, offset])]

@@ -8,8 +8,8 @@ A listener that does not keep up is cut off; it comes again from where it was, a
 from __future__ import annotations
 
 import asyncio
-from collections import deque
-from collections.abc import Sequence
+from collections import OrderedDict, deque
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import TypeAlias
@@ -18,6 +18,7 @@ from clew.events.base import Event, Recorded
 from clew.events.model import ModelAnswered, ModelFailed
 
 _PENDING_MAX = 10_000
+_OVER_MAX = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +33,22 @@ class TextPreview:
 
 
 @dataclass(frozen=True, slots=True)
+class ReasoningPreview:
+    """The next piece of what the model thinks, as the provider's `ReasoningPiece` has it."""
+
+    run_id: str
+    model_call_id: str
+    text: str
+    signature: str
+    begins: bool
+
+
+@dataclass(frozen=True, slots=True)
 class CallPreview:
-    """The next piece of a tool call. The first one of an `index` carries id and name."""
+    """The next piece of a tool call. The first one of an `index` carries id and name.
+
+    `for_client` says that it is the client who will execute it, and whom nobody asks first.
+    """
 
     run_id: str
     model_call_id: str
@@ -42,6 +57,7 @@ class CallPreview:
     tool_call_id: str | None
     name: str | None
     arguments: str
+    for_client: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +71,7 @@ class AnswerDropped:
     calls_step_id: str
 
 
-Preview: TypeAlias = TextPreview | CallPreview | AnswerDropped
+Preview: TypeAlias = TextPreview | ReasoningPreview | CallPreview | AnswerDropped
 Heard: TypeAlias = Recorded[Event] | Preview
 
 
@@ -111,7 +127,9 @@ class Bus:
     def __init__(self) -> None:
         self._listeners: dict[str, list[Subscription]] = {}
         self._live: dict[str, list[Preview]] = {}
+        self._over: OrderedDict[str, None] = OrderedDict()
         self._closed = False
+        self.relayed: Callable[[str, Preview], None] = lambda stream, preview: None
 
     def close(self) -> None:
         """Send everybody home: who follows a stream comes to its end, and comes again to whoever serves next."""
@@ -137,16 +155,39 @@ class Bus:
         for one in recorded:
             if isinstance(one.event, (ModelAnswered, ModelFailed)):
                 self._live.pop(one.stream, None)
+                if isinstance(one.event, ModelAnswered) or one.event.final:
+                    self._note_over(one.event.model_call_id)
             for subscription in self._listeners.get(one.stream, ()):
                 subscription.hear(one)
 
+    def _note_over(self, model_call_id: str) -> None:
+        self._over[model_call_id] = None
+        if len(self._over) > _OVER_MAX:
+            self._over.popitem(last=False)
+
     def preview(self, stream: str, preview: Preview) -> None:
+        """Show a piece of an answer that comes in here; other processes are told by `relayed`."""
+        self.relayed(stream, preview)
+        self.show(stream, preview)
+
+    def show(self, stream: str, preview: Preview) -> None:
+        """Show a piece of an answer to those who listen here."""
+        if preview.model_call_id in self._over:
+            # It came by another way than the recorded answer, and later.
+            return
+        if isinstance(preview, AnswerDropped):
+            self._drop(stream, preview)
+            return
         self._live.setdefault(stream, []).append(preview)
         for subscription in self._listeners.get(stream, ()):
             subscription.hear(preview)
 
     def dropped(self, stream: str, dropped: AnswerDropped) -> None:
-        """The answer on its way broke off. Whoever has seen nothing of it needs not be told."""
+        """The answer on its way broke off."""
+        self.preview(stream, dropped)
+
+    def _drop(self, stream: str, dropped: AnswerDropped) -> None:
+        """Whoever has seen nothing of it needs not be told."""
         shown = self._live.pop(stream, None)
         if shown:
             for subscription in self._listeners.get(stream, ()):

@@ -22,8 +22,8 @@ import orjson
 from rich.console import Console
 from rich.markup import escape
 
-from clew.cli.printing import print_audit
-from clew.engine.auditing import audit
+from clew.audit.telling import audit
+from clew.cli.audit_text import print_audit
 from clew.engine.tools import ToolCallInfo, tool
 from clew.log import Log, open_store
 

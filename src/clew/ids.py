@@ -31,3 +31,8 @@ def has_prefix(value: str, prefix: str) -> bool:
     """Whether `value` looks like an identifier of that kind: the prefix, `_`, then letters and digits."""
     head, _, tail = value.partition("_")
     return head == prefix and tail.isascii() and tail.isalnum()
+
+
+def reprefixed(value: str, prefix: str) -> str:
+    """The same identity under another prefix: what is `thread_…` in one dialect may be `conv_…` in another."""
+    return f"{prefix}_{value.partition('_')[2]}"

@@ -8,8 +8,12 @@ from pathlib import Path
 
 from clew.errors import Misconfigured
 
-PROVIDER_NAMES = ("openai",)
-_DEFAULT_BASE_URLS = {"openai": "https://api.openai.com/v1"}
+_DEFAULT_BASE_URLS = {
+    "openai": "https://api.openai.com/v1",
+    "anthropic": "https://api.anthropic.com",
+    "mistral": "https://api.mistral.ai",
+}
+PROVIDER_NAMES = tuple(_DEFAULT_BASE_URLS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +26,14 @@ class ProviderSettings:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """`run_expires_seconds` None means that runs never expire. `api_key`, when set, must come with each request."""
+    """`run_expires_seconds` None means that runs never expire. `api_key`, when set, must come with each request.
+
+    `works`: this process drives runs. A run whose worker was not heard of for `lease_seconds` goes to another; a
+    worker that is told to end has `grace_seconds` to finish what it has begun. `signing_key` is the file of the key
+    that signs checkpoints; None: it is beside the store's file, or in the user's data folder. `prices` is the file of
+    the operator's own prices, which come before those of the price table. `truncation` is the strategy of runs for
+    which nobody says one, as people write it.
+    """
 
     store: str
     host: str = "127.0.0.1"
@@ -33,10 +44,15 @@ class Settings:
     script: Path | None = None
     tools: tuple[str, ...] = ()
     run_expires_seconds: int | None = 600
+    works: bool = True
     lease_seconds: float = 30.0
+    grace_seconds: float = 10.0
     model_attempts_max: int = 6
     steps_max: int = 128
     context_tokens: int | None = None
+    truncation: str | None = None
+    signing_key: Path | None = None
+    prices: Path | None = None
 
 
 def default_store() -> str:
@@ -49,17 +65,29 @@ def from_environment(**flags: object) -> Settings:
     """`flags` that are None were not given; the environment, then the default, decides."""
     given = {name: value for name, value in flags.items() if value is not None}
     env = os.environ
+    default_provider = given.get("default_provider") or env.get("CLEW_DEFAULT_PROVIDER") or "openai"
     values: dict[str, object] = {
         "store": env.get("CLEW_STORE") or default_store(),
         "port": _whole_number("CLEW_PORT", 8787),
         "api_key": env.get("CLEW_API_KEY") or None,
-        "providers": {name: _provider(name) for name in PROVIDER_NAMES},
-        "default_provider": env.get("CLEW_DEFAULT_PROVIDER") or "openai",
+        "providers": {name: _provider(name) for name in PROVIDER_NAMES if name == default_provider or _wanted(name)},
+        "default_provider": default_provider,
         "run_expires_seconds": _whole_number("CLEW_RUN_EXPIRES_SECONDS", 600) or None,
         "context_tokens": _whole_number("CLEW_CONTEXT_TOKENS", 0) or None,
+        "truncation": env.get("CLEW_TRUNCATION") or None,
+        "signing_key": _path("CLEW_SIGNING_KEY_FILE"),
+        "prices": _path("CLEW_PRICES"),
         **given,
     }
     return _checked(Settings(**values))  # type: ignore[arg-type]
+
+
+def _wanted(name: str) -> bool:
+    """OpenAI always. Of the others those that anything is set for: without them `anthropic/…` is a name that a gateway
+    in OpenAI's place may know, and nobody is asked for lists of models who would refuse."""
+    upper = name.upper()
+    settings = (f"CLEW_{upper}_BASE_URL", f"CLEW_{upper}_API_KEY", f"{upper}_API_KEY")
+    return name == "openai" or any(os.environ.get(setting) for setting in settings)
 
 
 def _provider(name: str) -> ProviderSettings:
@@ -69,6 +97,11 @@ def _provider(name: str) -> ProviderSettings:
         raise Misconfigured(f"CLEW_{upper}_BASE_URL is {base_url!r}; write it with http:// or https://")
     key = os.environ.get(f"CLEW_{upper}_API_KEY") or os.environ.get(f"{upper}_API_KEY") or None
     return ProviderSettings(base_url.rstrip("/"), key)
+
+
+def _path(name: str) -> Path | None:
+    value = os.environ.get(name)
+    return Path(value) if value else None
 
 
 def _whole_number(name: str, default: int) -> int:
@@ -90,4 +123,8 @@ def _checked(settings: Settings) -> Settings:
         )
     if settings.run_expires_seconds is not None and settings.run_expires_seconds < 1:
         raise Misconfigured("CLEW_RUN_EXPIRES_SECONDS is below 1; write 0 for never")
+    if settings.lease_seconds < 1:
+        raise Misconfigured(f"--lease-seconds {settings.lease_seconds:g} is below 1; a worker could not renew in time")
+    if settings.grace_seconds < 0:
+        raise Misconfigured(f"--grace-seconds {settings.grace_seconds:g} is below 0; write 0 to let go at once")
     return settings

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import socket
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
@@ -13,16 +14,25 @@ from clew.bus import Bus
 from clew.desk import Desk
 from clew.engine.engine import Engine
 from clew.engine.hand import Driving
+from clew.engine.strategies import written
 from clew.engine.tools import ServerTool, Toolbox, load_tools
 from clew.engine.worker import Worker
-from clew.errors import Misconfigured
+from clew.errors import Misconfigured, NoSuchStrategy
+from clew.events.run import Truncation
 from clew.feed import Feed
 from clew.log import Log, open_store
+from clew.prices import Prices, read_overrides
 from clew.projecting import Keeper, discover
+from clew.proof.keys import signer_of
+from clew.proof.notary import Notary
+from clew.providers.anthropic import Anthropic
 from clew.providers.base import Provider
+from clew.providers.mistral import Mistral
 from clew.providers.openai import OpenAI
 from clew.providers.scripted import Script, Scripted
 from clew.settings import Settings, from_environment
+
+_PROVIDERS: dict[str, Callable[..., Provider]] = {"openai": OpenAI, "anthropic": Anthropic, "mistral": Mistral}
 
 
 def make_providers(settings: Settings) -> dict[str, Provider]:
@@ -30,8 +40,23 @@ def make_providers(settings: Settings) -> dict[str, Provider]:
     script = Script.from_file(settings.script) if settings.script is not None else None
     providers: dict[str, Provider] = {"scripted": Scripted(script)}
     for name, its in settings.providers.items():
-        providers[name] = OpenAI(base_url=its.base_url, api_key=its.api_key, name=name)
+        providers[name] = _PROVIDERS[name](base_url=its.base_url, api_key=its.api_key, name=name)
     return providers
+
+
+def make_prices(settings: Settings) -> Prices:
+    """Raises `Misconfigured` when the operator's own prices cannot be read."""
+    overrides = read_overrides(settings.prices) if settings.prices is not None else ()
+    return Prices(overrides, {name: its.base_url for name, its in settings.providers.items()})
+
+
+def _truncation(settings: Settings) -> Truncation | None:
+    if settings.truncation is None:
+        return None
+    try:
+        return written(settings.truncation, "CLEW_TRUNCATION")
+    except NoSuchStrategy as error:
+        raise Misconfigured(str(error)) from error
 
 
 def make_engine(
@@ -44,8 +69,16 @@ def make_engine(
             f"no provider is called {settings.default_provider!r}; the default may be one of {', '.join(known)}"
         )
     tools = toolbox if toolbox is not None else load_tools(settings.tools)
+    prices = make_prices(settings)
+    truncation = _truncation(settings)
     keeper = Keeper(discover(clew_projections))
-    log = Log(open_store(settings.store), keeper.inline, keeper.forget)
+    store = open_store(settings.store)
+    try:
+        notary = Notary(signer_of(settings.store, settings.signing_key))
+    except Misconfigured:
+        store.close()
+        raise
+    log = Log(store, keeper.inline, keeper.forget, keeper.swapped)
     desk, bus = Desk(log), Bus()
     driving = Driving(
         log=log,
@@ -53,21 +86,27 @@ def make_engine(
         bus=bus,
         providers=known,
         toolbox=tools,
-        worker=f"{socket.gethostname()}:{os.getpid()}",
+        # Machines may bear one name and processes one number; what was random once was never twice.
+        worker=f"{socket.gethostname()}:{os.getpid()}" + (f":{secrets.token_hex(3)}" if store.shared else ""),
         lease_seconds=settings.lease_seconds,
         model_attempts_max=settings.model_attempts_max,
         context_tokens=settings.context_tokens,
+        prices=prices,
     )
     return Engine(
         settings=settings,
         log=log,
         keeper=keeper,
+        notary=notary,
         desk=desk,
         bus=bus,
         feed=Feed(log, bus),
-        worker=Worker(driving, alone=True),
+        worker=Worker(driving, alone=not store.shared) if settings.works else None,
+        signals=store.signals(),
         providers=known,
         toolbox=tools,
+        prices=prices,
+        truncation=truncation,
     )
 
 

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import httpx2
 import pytest
@@ -16,10 +17,12 @@ from openai import OpenAI
 
 import clew
 from clew.engine.tools import Toolbox
+from clew.providers.base import Provider
 from clew.server.app import make_app
 from clew.settings import Settings
 from clew.wiring import make_engine
 from tests.dialects.fakes import Fake
+from tests.rigs.postgres import Databases
 
 
 @clew.tool(effect="pure")
@@ -28,11 +31,21 @@ def look_up(word: str) -> str:
     return f"{word} means something"
 
 
-class Server:
-    """`base_url` is OpenAI's mount. `provider` is what the runs talk to."""
+@clew.tool(effect="once", requires_confirmation=True)
+def pay(amount: int) -> str:
+    """A tool that the server executes when somebody allows it."""
+    return f"paid {amount}"
 
-    def __init__(self, store: Path, **settings: Any) -> None:
+
+class Server:
+    """`base_url` is OpenAI's mount, `mistral_url` the other's. `provider` is what the runs talk to.
+
+    `also_called` are names that it goes by beside its own.
+    """
+
+    def __init__(self, store: Path | str, also_called: tuple[str, ...] = (), **settings: Any) -> None:
         self.provider = Fake()
+        self._names = ("fake", *also_called)
         chosen = {"default_provider": "fake", **settings}
         self._settings = Settings(store=str(store), **chosen)
         self._ready = threading.Event()
@@ -40,7 +53,8 @@ class Server:
         self._thread = threading.Thread(target=self._run)
 
     def _run(self) -> None:
-        self.engine = make_engine(self._settings, providers={"fake": self.provider}, toolbox=Toolbox([look_up]))
+        providers: dict[str, Provider] = dict.fromkeys(self._names, self.provider)
+        self.engine = make_engine(self._settings, providers=providers, toolbox=Toolbox([look_up, pay]))
         config = uvicorn.Config(
             make_app(self.engine), port=0, log_level="warning", lifespan="on", timeout_graceful_shutdown=1
         )
@@ -59,7 +73,9 @@ class Server:
             assert self._thread.is_alive(), "the server died"
             time.sleep(0.005)
         port = self._server.servers[0].sockets[0].getsockname()[1]
-        self.base_url = f"http://127.0.0.1:{port}/openai/v1"
+        self.url = f"http://127.0.0.1:{port}"
+        self.base_url = f"{self.url}/openai/v1"
+        self.mistral_url = f"{self.url}/mistral"
         return self
 
     def stop(self) -> None:
@@ -75,10 +91,17 @@ class Server:
         self.stop()
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with Server(tmp_path_factory.mktemp("store") / "clew.db") as running:
+@pytest.fixture(scope="module", params=["sqlite", "postgres"])
+def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    if request.param == "sqlite":
+        with Server(tmp_path_factory.mktemp("store") / "clew.db") as running:
+            yield running
+        return
+    postgres: Databases = request.getfixturevalue("postgres")
+    name = f"test_{uuid4().hex}"
+    with Server(postgres.create_database(name, request.getfixturevalue("postgres_template"))) as running:
         yield running
+    postgres.drop_database(name)
 
 
 @pytest.fixture

@@ -12,16 +12,20 @@ from clew.events.content import plain_text
 from clew.events.items import Item, MessageItem, ToolCallItem, ToolResultItem
 from clew.events.usage import Usage
 from clew.ids import new_id
-from clew.providers.base import Answer, CalledTool, CallPiece, ModelInfo, Piece, Prompt, TextPiece
+from clew.providers.base import Answer, CalledTool, CallPiece, ModelInfo, Piece, Prompt, ReasoningPiece, TextPiece
 
 USAGE = Usage(input=20, output=5, cached=4, reasoning=2)
 
 
 def answer(
-    text: str | None = None, calls: Sequence[CalledTool] = (), finish: str = "stop", refusal: str | None = None
+    text: str | None = None,
+    calls: Sequence[CalledTool] = (),
+    finish: str = "stop",
+    refusal: str | None = None,
+    reasoning: tuple[str, ...] = (),
 ) -> Answer:
     reason = "tool_calls" if calls and finish == "stop" else finish
-    return Answer(text, refusal, tuple(calls), (), reason, "fake-1", USAGE, {"prompt_tokens": 20}, {})
+    return Answer(text, refusal, tuple(calls), reasoning, reason, "fake-1", USAGE, {"prompt_tokens": 20}, {})
 
 
 def call(name: str, arguments: str, tool_call_id: str | None = None) -> CalledTool:
@@ -74,6 +78,25 @@ class Fake:
                     yield piece
             case "looks-up" if not results:
                 yield answer(calls=[call("look_up", '{"word":"clew"}')])
+            case "pays" if not results:
+                yield answer(calls=[call("pay", '{"amount":3}')])
+            case "pays-and-asks" if not results:
+                yield answer(calls=[call("pay", '{"amount":3}'), call("get_weather", '{"city":"Paris"}')])
+            case "hands-over" if to := _next_agent(request):
+                yield answer("Over to you.", calls=[call(to, "{}")])
+            case "repeats":
+                for piece in _text(f"You said: {said[-1]}"):
+                    yield piece
+            case "thinks":
+                yield answer(
+                    "I think so.", reasoning=('{"type":"thinking","thinking":[{"type":"text","text":"Hm."}]}',)
+                )
+            case "signs":
+                for piece in signed():
+                    yield piece
+            case "signs-and-calls" if not results:
+                for piece in signed(between=True):
+                    yield piece
             case "long":
                 yield TextPiece("It was a dark")
                 yield answer("It was a dark", finish="length")
@@ -105,6 +128,35 @@ class Fake:
 
     async def close(self) -> None:
         """Nothing is open."""
+
+
+THOUGHT = '{"type":"thinking","thinking":"Hm, hm.","signature":"c2lnbmVk"}'
+SECRET = '{"type":"redacted_thinking","data":"c2VjcmV0"}'
+
+
+def signed(*, between: bool = False) -> list[Piece]:
+    """What a model of Anthropic's thinks, and says: with something secret in it, and a call, or plainly."""
+    pieces: list[Piece] = [
+        ReasoningPiece(begins=True),
+        ReasoningPiece(text="Hm, "),
+        ReasoningPiece(text="hm."),
+        ReasoningPiece(signature="c2lnbmVk"),
+        TextPiece("So"),
+        TextPiece(" be it."),
+    ]
+    if not between:
+        return [*pieces, answer("So be it.", reasoning=(THOUGHT,))]
+    made = call("get_weather", '{"city":"Paris"}')
+    said = '{"type":"text","text":"So be it."}'
+    used = orjson.dumps({"type": "tool_use", "id": made.tool_call_id, "name": made.name, "input": {"city": "Paris"}})
+    pieces += [ReasoningPiece(), CallPiece(0, made.tool_call_id, made.name), CallPiece(0, arguments=made.arguments)]
+    return [*pieces, answer("So be it.", calls=[made], reasoning=(THOUGHT, said, SECRET, used.decode()))]
+
+
+def _next_agent(request: dict[str, object]) -> str | None:
+    tools = request["tools"]
+    assert isinstance(tools, list)
+    return next((name for name in tools if name.startswith("hand_over_to_")), None)
 
 
 def _item(item: Item) -> dict[str, object]:

@@ -212,6 +212,25 @@ def test_keys(tmp_path: Path) -> None:
         assert httpx2.get(f"{server.base_url}/nowhere").status_code == 401
 
 
+def test_repeated_outputs_have_the_first_outcome_though_the_run_has_gone_on(
+    http: httpx2.Client, thread_id: str
+) -> None:
+    tool = {"type": "function", "function": {"name": "get_weather", "parameters": {"type": "object"}}}
+    assistant = http.post("/assistants", json={"model": "weather", "tools": [tool]}).json()["id"]
+    run = http.post(f"/threads/{thread_id}/runs", json={"assistant_id": assistant}).json()
+    path = f"/threads/{thread_id}/runs/{run['id']}"
+    deadline = time.monotonic() + 20
+    while (run := http.get(path).json())["status"] != "requires_action":
+        assert time.monotonic() < deadline, run
+    calls = run["required_action"]["submit_tool_outputs"]["tool_calls"]
+    body = {"tool_outputs": [{"tool_call_id": call["id"], "output": "hail"} for call in calls]}
+    key = {"Idempotency-Key": run["id"]}
+    first = http.post(f"{path}/submit_tool_outputs", json=body, headers=key).json()
+    while http.get(path).json()["status"] in ("queued", "in_progress"):
+        assert time.monotonic() < deadline
+    assert http.post(f"{path}/submit_tool_outputs", json=body, headers=key).json() == first
+
+
 def test_a_repeated_request_has_the_first_outcome(http: httpx2.Client, thread_id: str, assistant_id: str) -> None:
     key = {"Idempotency-Key": "one"}
     bodies: dict[str, Any] = {

@@ -6,6 +6,7 @@ from __future__ import annotations
 import gzip
 import json
 import re
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -79,9 +80,7 @@ def aim(case: schemathesis.Case[Any], http: httpx2.Client) -> None:
         known["message_id"] = http.get(f"{path}/messages").json()["data"][0]["id"]
     if wanted & {"run_id", "step_id"}:
         run = http.post(f"{path}/runs", json={"assistant_id": assistant["id"]}).json()
-        polling = {"X-Stainless-Poll-Helper": "true"}
-        waiting = http.get(f"{path}/runs/{run['id']}", headers=polling).json()
-        calls = waiting["required_action"]["submit_tool_outputs"]["tool_calls"]
+        calls = waited_for(http, f"{path}/runs/{run['id']}")
         known["run_id"] = run["id"]
         known["step_id"] = http.get(f"{path}/runs/{run['id']}/steps").json()["data"][0]["id"]
     case.path_parameters = {name: known[name] for name in case.path_parameters}
@@ -94,3 +93,15 @@ def aim(case: schemathesis.Case[Any], http: httpx2.Client) -> None:
             case.body["stream"] = False
         if case.path.endswith("/submit_tool_outputs") and case.body.get("tool_outputs"):
             case.body["tool_outputs"] = [{"tool_call_id": call["id"], "output": "x"} for call in calls]
+
+
+def waited_for(http: httpx2.Client, run: str) -> list[dict[str, Any]]:
+    """The calls that a run waits for, once it does. A request that polls is held back for a while, not for ever."""
+    end = time.monotonic() + 30
+    while True:
+        seen = http.get(run, headers={"X-Stainless-Poll-Helper": "true"}).json()
+        if seen["status"] == "requires_action":
+            calls: list[dict[str, Any]] = seen["required_action"]["submit_tool_outputs"]["tool_calls"]
+            return calls
+        assert seen["status"] in ("queued", "in_progress"), seen
+        assert time.monotonic() < end, seen

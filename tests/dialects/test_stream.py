@@ -11,8 +11,8 @@ import httpx2
 import pytest
 from openai._streaming import SSEDecoder
 
-from clew.dialects.openai_assistants.stream import frame
 from clew.dialects.openai_assistants.streaming import DONE, RETRY, STILL_HERE
+from clew.serving.streaming import frame
 from tests.dialects.conftest import Server
 from tests.dialects.sse import Frame, frames, order, stream
 

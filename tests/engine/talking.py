@@ -30,6 +30,7 @@ class Talk:
 
     events: list[Event] = field(default_factory=lambda: [ThreadCreated(tenant="acme", dialect="openai")])
     made: int = 0
+    output: str = "42"
 
     def id(self, prefix: str) -> str:
         self.made += 1
@@ -40,8 +41,11 @@ class Talk:
         self.events.append(said)
         return self
 
-    def turn(self, *calls: int, count: int = 1, reasons: bool = False, cancelled: bool = False) -> Talk:
+    def turn(
+        self, *calls: int, count: int = 1, reasons: bool = False, cancelled: bool = False, output: str = "42"
+    ) -> Talk:
         """A run: one model call for each number of `calls`, which makes so many tool calls, then a message."""
+        self.output = output
         run_id = self.id("run")
         self.events += [
             RunQueued(run_id=run_id, dialect="openai", config=config()),
@@ -89,7 +93,7 @@ class Talk:
             if cancelled:
                 self.events.append(ToolFailed(**made, tool_call_id=id, reason="run_cancelled", output="gone"))
             else:
-                self.events.append(ToolReturned(**made, tool_call_id=id, output="42"))
+                self.events.append(ToolReturned(**made, tool_call_id=id, output=self.output))
 
 
 async def house_of(talk: Talk, thread_id: str = THREAD) -> House:
@@ -109,6 +113,15 @@ def context_of(
     thread_id: str = THREAD,
 ) -> Context:
     return assemble(reader, thread_id, house.desk.thread(thread_id), asked, spent, server_limit)
+
+
+def past_context_of(
+    house: House, reader: Reader, asked: RunConfig, version: int, *, thread_id: str = THREAD
+) -> Context:
+    """The context as it would have been after the thread's event `version`."""
+    [recorded] = reader.stream(thread_id, after=version - 1, upto=version)
+    thread = house.desk.thread_at(reader, thread_id, version)
+    return assemble(reader, thread_id, thread, asked, NO_USAGE, None, as_of=recorded.position)
 
 
 def whole(reader: Reader, thread_id: str = THREAD) -> list[Item]:

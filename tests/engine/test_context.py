@@ -11,14 +11,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clew.engine.context import Context, ContextTooLarge
+from clew.events.content import text
 from clew.events.items import Item, ToolResultItem
+from clew.events.message import MessageEdited, MessageRemoved
 from clew.events.run import Limits, RunConfig, Truncation
 from clew.events.thread import ThreadForked
 from clew.events.usage import Usage
 from clew.log.reader import EventCache, Reader
-from tests.engine.talking import THREAD, Talk, context_of, house_of, parted, whole, within
+from tests.engine.imagining import TALKS, talked
+from tests.engine.talking import THREAD, Talk, context_of, house_of, parted, past_context_of, whole, within
 from tests.projections.living import House
-from tests.rules.example import config
+from tests.rules.example import config, tokens
 
 
 def limited(prompt_tokens: int) -> RunConfig:
@@ -158,6 +161,33 @@ def test_tools_of_runs_before_the_first_message_are_left_out_and_said_to_be() ->
         holds(*assembled(talk, limited(limit)), limit)
 
 
+@pytest.mark.parametrize("asked", [config(), limited(16), newest(2)], ids=["whole", "tokens", "messages"])
+def test_a_context_of_the_past_is_the_one_that_was_made_then(asked: RunConfig) -> None:
+    """Also of a thread that went on since, in which a message that was shown then was edited and another removed."""
+
+    async def main() -> None:
+        talk = Talk().says(3).turn(2, 1).says(4).turn(1).says(5)
+        house = await house_of(Talk(events=talk.events[:1]))
+        then = []
+        for version, event in enumerate(talk.events[1:], 2):
+            await house.log.append(THREAD, [event], after=version - 1)
+            house.desk.committed(house.events()[-1:])
+            house.desk.thread(THREAD)
+            with house.log.reading() as reader:
+                then.append(context_of(house, reader, asked))
+        later = [
+            MessageEdited(message_id="msg_1", content=text("Otherwise"), tokens=tokens(2), tokens_before=3),
+            MessageRemoved(message_id="msg_14", role="user", tokens=4),
+        ]
+        await house.log.append(THREAD, later, after=len(talk.events))
+        with house.log.reading() as reader:
+            for version, context in enumerate(then, 2):
+                assert past_context_of(house, reader, asked, version) == context
+        await house.close()
+
+    asyncio.run(main())
+
+
 class CountingReader(Reader):
     """Counts the rows that were read through it."""
 
@@ -190,30 +220,6 @@ def test_a_long_thread_costs_what_its_window_costs(asked: RunConfig) -> None:
     short, long = asyncio.run(main())
     assert short == long
     assert long < 250
-
-
-SIZES = st.integers(1, 12)
-STEPS = st.one_of(
-    st.builds(lambda count: lambda talk: talk.says(count), SIZES),
-    st.builds(lambda count: lambda talk: talk.says(count, "assistant"), SIZES),
-    st.builds(
-        lambda calls, count, reasons, cancelled: (
-            lambda talk: talk.turn(*calls, count=count, reasons=reasons, cancelled=cancelled)
-        ),
-        st.lists(st.integers(1, 3), max_size=3),
-        SIZES,
-        st.booleans(),
-        st.booleans(),
-    ),
-)
-TALKS = st.lists(STEPS, max_size=12)
-
-
-def talked(steps: list[Callable[[Talk], Talk]]) -> Talk:
-    talk = Talk()
-    for step in steps:
-        step(talk)
-    return talk
 
 
 def holds(context: Context, every: list[Item], limit: int | None) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from types import SimpleNamespace
 
 import pytest
 
@@ -13,6 +12,7 @@ from clew.events.content import text
 from clew.events.message import MessageAppended
 from clew.log import Log
 from clew.log.codec import EVENT_BYTES_MAX
+from tests.log.clocks import clock
 from tests.log.stores import Opening, everything, said, words_of
 
 
@@ -164,28 +164,25 @@ def test_what_is_read_is_what_was_appended_whatever_its_kind(log: Log) -> None:
     asyncio.run(main())
 
 
-def clock(monkeypatch: pytest.MonkeyPatch, *microseconds: int) -> None:
-    times = iter(microseconds)
-    monkeypatch.setattr("clew.log.chain.time", SimpleNamespace(time_ns=lambda: next(times) * 1000))
-
-
-def test_times_never_go_back(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
-    clock(monkeypatch, 50, 40, 60, 10)
+def test_times_never_go_back(log: Log) -> None:
+    times = iter((50, 40, 60, 10))
 
     async def main() -> None:
-        for version in range(4):
-            await log.append("thread-1", [said("a")], after=version)
+        with clock(lambda: next(times)):
+            for version in range(4):
+                await log.append("thread-1", [said("a")], after=version)
         assert [recorded.at for recorded in everything(log)] == [50, 50, 60, 60]
 
     asyncio.run(main())
 
 
-def test_a_time_is_turned_into_the_newest_position_that_is_not_later(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
-    clock(monkeypatch, 10, 20, 20, 30)
+def test_a_time_is_turned_into_the_newest_position_that_is_not_later(log: Log) -> None:
+    times = iter((10, 20, 20, 30))
 
     async def main() -> None:
-        for version in range(4):
-            await log.append("thread-1", [said("a")], after=version)
+        with clock(lambda: next(times)):
+            for version in range(4):
+                await log.append("thread-1", [said("a")], after=version)
         with log.reading() as reader:
             found = {at: reader.position_at(at) for at in (9, 10, 15, 20, 29, 30, 99)}
         assert found == {9: 0, 10: 1, 15: 1, 20: 3, 29: 3, 30: 4, 99: 4}

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from clew.errors import Misconfigured, NewerStore, NotOurs, StoreFailed, StoreLocked, Unusable
+from clew.errors import NewerStore, NotOurs, StoreFailed, StoreLocked, Unusable
 from clew.log import Log, open_store
 from tests.log.appender import start
 from tests.log.stores import everything, said, words_of
@@ -104,8 +104,6 @@ def test_a_store_is_named_by_path_or_address(tmp_path: Path, monkeypatch: pytest
         log = Log(open_store(name, writing=False))
         assert words_of(everything(log)) == ["a"]
         log.close()
-    with pytest.raises(Misconfigured, match="SQLite only"):
-        open_store("postgresql://localhost/clew")
 
 
 def test_a_file_broken_inside_is_refused_as_unusable(tmp_path: Path) -> None:

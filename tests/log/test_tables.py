@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from eventsourcing.persistence import IntegrityError, StoredEvent
 
-from clew.log.stores import SqliteStore
+from clew.log.sqlite import SqliteStore
 
 
 def event(version: int) -> StoredEvent:

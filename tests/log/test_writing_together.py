@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
-from clew.errors import Conflict, StoreFailed
+from clew.errors import Conflict, StoreFailed, StoreLost
 from clew.events import Event, Recorded
 from clew.log import Log
+from clew.log.store import Raced
 from clew.log.writer import BATCH_EVENTS_MAX
 from tests.log.stores import Opening, everything, said, words_of
 
@@ -39,15 +40,16 @@ async def submitted(*tasks: asyncio.Task[Any]) -> None:
 
 def count_transactions(log: Log, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     counted = [0]
-    real = log.store.transaction
+    name = "_writing" if log.store.shared else "transaction"
+    real = getattr(log.store, name)
 
     @contextmanager
-    def counting() -> Iterator[Any]:
-        with real() as cursor:
+    def counting(*begin: str) -> Iterator[Any]:
+        with real(*begin) as cursor:
             counted[0] += 1
             yield cursor
 
-    monkeypatch.setattr(log.store, "transaction", counting)
+    monkeypatch.setattr(log.store, name, counting)
     return counted
 
 
@@ -125,15 +127,60 @@ def test_one_bad_append_does_not_fail_its_neighbours(opening: Opening, fault: ty
     asyncio.run(main())
 
 
+def troubled(log: Log, monkeypatch: pytest.MonkeyPatch, *troubles: Exception | None) -> None:
+    """The next appending transactions meet these, one each; None is a good one."""
+    coming = iter(troubles)
+    real = log.store.appending
+
+    @contextmanager
+    def appending() -> Iterator[Any]:
+        trouble = next(coming, None)
+        if trouble is not None:
+            raise trouble
+        with real() as begun:
+            yield begun
+
+    monkeypatch.setattr(log.store, "appending", appending)
+
+
+def test_an_append_that_others_overtake_again_and_again_is_told_and_the_writer_lives_on(
+    log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    troubled(log, monkeypatch, Raced("once"), Raced("twice"))
+
+    async def main() -> None:
+        with pytest.raises(StoreFailed, match="twice"):
+            await asyncio.wait_for(log.append("thread-1", [said("a")], after=0), LIMIT_SECONDS)
+        await asyncio.wait_for(log.append("thread-1", [said("a")], after=0), LIMIT_SECONDS)
+        assert words_of(everything(log)) == ["a"]
+
+    asyncio.run(main())
+
+
+def test_a_store_that_goes_away_while_appends_are_tried_alone_has_each_of_them_once(
+    log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def main() -> None:
+        with held_back(log):
+            tasks = [asyncio.create_task(log.append(f"thread-{n}", [said(str(n))], after=0)) for n in range(4)]
+            await submitted(*tasks)
+            # All together, the first two alone, the third alone, and whatever is left.
+            troubled(log, monkeypatch, ValueError("all"), None, None, StoreLost(name="it", why="a cable"))
+        await asyncio.wait_for(asyncio.gather(*tasks), LIMIT_SECONDS)
+        assert words_of(everything(log)) == ["0", "1", "2", "3"]
+
+    asyncio.run(main())
+
+
 def test_a_job_that_fails_leaves_nothing_and_is_told(log: Log) -> None:
     def work(cursor: Any) -> None:
-        cursor.execute("insert into leases (run_id, worker, fence, until) values ('r', 'w', 1, 1)")
+        cursor.execute("insert into leases (run_id, worker, fence, claimed, until) values ('r', 'w', 1, 1, 1)")
         raise LookupError("not today")
 
     async def main() -> None:
         with pytest.raises(LookupError, match="not today"):
             await log.write(work)
-        with pytest.raises(StoreFailed, match="no such table"):
+        with pytest.raises(StoreFailed, match="nowhere"):
             await log.write(lambda cursor: cursor.execute("insert into nowhere values (1)"))
         with log.reading() as reader:
             assert reader.rows("select count(*) from leases")[0][0] == 0

@@ -43,14 +43,19 @@ def counting(
     return projection
 
 
-def open_log(keeper: Keeper, store: str = ":memory:") -> Log:
-    return Log(open_store(store), keeper.inline, keeper.forget)
+def open_log(keeper: Keeper, store: str) -> Log:
+    return Log(open_store(store), keeper.inline, keeper.forget, keeper.swapped)
 
 
 def counted(log: Log) -> dict[str, int]:
     """What is counted now; a timed table says now of the rows that no other ended."""
     with log.reading() as reader:
-        timed = "until" in [row[1] for row in reader.rows("pragma table_info(counts)")]
+        columns = (
+            "select name from pragma_table_info('counts')"
+            if reader.tongue.name == "sqlite"
+            else "select column_name from information_schema.columns where table_name = 'counts'"
+        )
+        timed = "until" in [row[0] for row in reader.rows(columns)]
         rows = reader.rows("select stream, events from counts" + (" where until is null" if timed else ""))
     return dict(map(tuple, rows))
 

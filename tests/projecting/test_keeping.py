@@ -40,9 +40,9 @@ def once(at: int, error: Exception) -> Callable[[Recorded[Any]], None]:
     return before
 
 
-def test_inline_rows_are_there_when_the_append_is_acknowledged() -> None:
+def test_inline_rows_are_there_when_the_append_is_acknowledged(store: str) -> None:
     keeper = Keeper([counting("inline")])
-    log = open_log(keeper)
+    log = open_log(keeper, store)
 
     async def main() -> None:
         await keeper.prepare(log)
@@ -55,9 +55,9 @@ def test_inline_rows_are_there_when_the_append_is_acknowledged() -> None:
     log.close()
 
 
-def test_an_append_whose_rows_fail_is_not_in_the_log_and_was_not_counted() -> None:
+def test_an_append_whose_rows_fail_is_not_in_the_log_and_was_not_counted(store: str) -> None:
     keeper = Keeper([counting("inline", before=once(2, ValueError("not this one")))])
-    log = open_log(keeper)
+    log = open_log(keeper, store)
 
     async def main() -> None:
         await keeper.prepare(log)
@@ -72,9 +72,9 @@ def test_an_append_whose_rows_fail_is_not_in_the_log_and_was_not_counted() -> No
     log.close()
 
 
-def test_a_follower_comes_behind_and_catches_up() -> None:
+def test_a_follower_comes_behind_and_catches_up(store: str) -> None:
     keeper = Keeper([counting("follow")])
-    log = open_log(keeper)
+    log = open_log(keeper, store)
 
     async def main() -> None:
         await keeper.prepare(log)
@@ -92,11 +92,11 @@ def test_a_follower_comes_behind_and_catches_up() -> None:
 
 
 def test_each_event_counts_once_though_a_follower_fails_in_the_middle_of_a_batch(
-    monkeypatch: pytest.MonkeyPatch,
+    store: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     small_batches(monkeypatch, 10)
     keeper = Keeper([counting("follow", before=once(25, RuntimeError("crash")), timed=False)])
-    log = open_log(keeper)
+    log = open_log(keeper, store)
 
     async def main() -> None:
         await keeper.prepare(log)
@@ -112,10 +112,12 @@ def test_each_event_counts_once_though_a_follower_fails_in_the_middle_of_a_batch
     log.close()
 
 
-def test_each_event_counts_once_though_the_process_dies_before_the_commit(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_event_counts_once_though_the_process_dies_before_the_commit(
+    store: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     small_batches(monkeypatch, 10)
     keeper = Keeper([counting("follow", timed=False)])
-    log = open_log(keeper)
+    log = open_log(keeper, store)
     real, jobs = log.write, [0]
 
     async def dying(work: Callable[[Any], Any]) -> Any:
@@ -140,10 +142,10 @@ def test_each_event_counts_once_though_the_process_dies_before_the_commit(monkey
     log.close()
 
 
-def test_two_followers_of_one_projection_count_each_event_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_followers_of_one_projection_count_each_event_once(store: str, monkeypatch: pytest.MonkeyPatch) -> None:
     small_batches(monkeypatch, 7)
     keeper = Keeper([counting("follow", timed=False)])
-    log = open_log(keeper)
+    log = open_log(keeper, store)
 
     async def main() -> None:
         await keeper.prepare(log)
@@ -155,11 +157,10 @@ def test_two_followers_of_one_projection_count_each_event_once(monkeypatch: pyte
     log.close()
 
 
-def test_a_follower_goes_on_where_it_stood_after_reopening(tmp_path: Any) -> None:
-    store = str(tmp_path / "log.db")
+def test_a_follower_goes_on_where_it_stood_after_reopening(lasting_store: str) -> None:
     for turn in (1, 2):
         keeper = Keeper([counting("follow", timed=False)])
-        log = open_log(keeper, store)
+        log = open_log(keeper, lasting_store)
 
         async def main(keeper: Keeper = keeper, log: Log = log, turn: int = turn) -> None:
             await keeper.prepare(log)
@@ -171,9 +172,9 @@ def test_a_follower_goes_on_where_it_stood_after_reopening(tmp_path: Any) -> Non
         log.close()
 
 
-def test_a_follower_is_kept_up_when_it_is_woken() -> None:
+def test_a_follower_is_kept_up_when_it_is_woken(store: str) -> None:
     keeper = Keeper([counting("follow")])
-    log = open_log(keeper)
+    log = open_log(keeper, store)
 
     async def main() -> None:
         await keeper.prepare(log)
@@ -201,11 +202,10 @@ def test_a_follower_is_kept_up_when_it_is_woken() -> None:
 
 
 @pytest.mark.parametrize("lifecycle", ["inline", "follow"])
-def test_a_new_version_is_made_from_the_whole_log(tmp_path: Any, lifecycle: Any) -> None:
-    store = str(tmp_path / "log.db")
+def test_a_new_version_is_made_from_the_whole_log(lasting_store: str, lifecycle: Any) -> None:
     for version, expected in ((1, 3), (2, 60), (2, 90)):
         keeper = Keeper([counting(lifecycle, version=version, each=10 if version == 2 else 1)])
-        log = open_log(keeper, store)
+        log = open_log(keeper, lasting_store)
 
         async def main(keeper: Keeper = keeper, log: Log = log) -> None:
             await keeper.prepare(log)
@@ -219,16 +219,16 @@ def test_a_new_version_is_made_from_the_whole_log(tmp_path: Any, lifecycle: Any)
         log.close()
 
 
-def test_readers_see_the_old_rows_until_the_new_ones_are_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_readers_see_the_old_rows_until_the_new_ones_are_whole(store: str, monkeypatch: pytest.MonkeyPatch) -> None:
     small_batches(monkeypatch, 5)
     keeper = Keeper([counting("inline")])
-    log = open_log(keeper)
+    log = open_log(keeper, store)
     seen: list[tuple[int, int, dict[str, int]]] = []
 
     async def main() -> None:
         await keeper.prepare(log)
         await append(log, 12)
-        await keeper.rebuild(log, "counter", lambda done, of: seen.append((done, of, counted(log))))
+        await keeper.rebuild(log, "counter", progress=lambda done, of: seen.append((done, of, counted(log))))
         assert counted(log) == {"thread-1": 12}
 
     asyncio.run(main())
@@ -236,10 +236,10 @@ def test_readers_see_the_old_rows_until_the_new_ones_are_whole(monkeypatch: pyte
     assert seen == [(done, 12, {"thread-1": 12}) for done in (5, 10, 12)]
 
 
-def test_what_is_appended_while_rows_are_made_again_is_in_them(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_appended_while_rows_are_made_again_is_in_them(store: str, monkeypatch: pytest.MonkeyPatch) -> None:
     small_batches(monkeypatch, 5)
     keeper = Keeper([counting("inline")])
-    log = open_log(keeper)
+    log = open_log(keeper, store)
 
     async def main() -> None:
         await keeper.prepare(log)
@@ -270,10 +270,10 @@ def test_what_is_appended_while_rows_are_made_again_is_in_them(monkeypatch: pyte
     log.close()
 
 
-def test_a_rebuild_that_was_interrupted_is_begun_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_rebuild_that_was_interrupted_is_begun_again(store: str, monkeypatch: pytest.MonkeyPatch) -> None:
     small_batches(monkeypatch, 5)
     keeper = Keeper([counting("inline")])
-    log = open_log(keeper)
+    log = open_log(keeper, store)
 
     def give_up(done: int, of: int) -> None:
         raise RuntimeError("enough")
@@ -282,7 +282,7 @@ def test_a_rebuild_that_was_interrupted_is_begun_again(monkeypatch: pytest.Monke
         await keeper.prepare(log)
         await append(log, 12)
         with pytest.raises(RuntimeError, match="enough"):
-            await keeper.rebuild(log, "counter", give_up)
+            await keeper.rebuild(log, "counter", progress=give_up)
         await append(log, 1)
         assert counted(log) == {"thread-1": 13}
         await keeper.rebuild(log, "counter")

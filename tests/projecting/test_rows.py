@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any, TypeAlias
 
+import psycopg
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -14,15 +17,25 @@ from tests.projecting.ledger import Ledger, table
 REX, TOM = ("ann", "rex"), ("ann", "tom")
 
 
+@pytest.fixture(params=["sqlite", "postgres"])
+def postgres_or_none(request: pytest.FixtureRequest) -> Iterator[psycopg.Connection[Any] | None]:
+    if request.param == "sqlite":
+        yield None
+        return
+    with psycopg.connect(request.getfixturevalue("postgres_dsn")) as connection:
+        yield connection
+
+
 @pytest.fixture(params=[True, False], ids=["hot", "cold"])
-def timed(request: pytest.FixtureRequest) -> Iterator[Ledger]:
-    with Ledger(table(timed=True, hot=request.param)) as ledger:
+def timed(request: pytest.FixtureRequest, postgres_or_none: psycopg.Connection[Any] | None) -> Iterator[Ledger]:
+    with Ledger(table(timed=True, hot=request.param), postgres_or_none) as ledger:
         yield ledger
 
 
 @pytest.fixture(params=[True, False], ids=["hot", "cold"])
-def untimed(request: pytest.FixtureRequest) -> Iterator[Ledger]:
-    with Ledger(table(timed=False, hot=request.param)) as ledger:
+def untimed(request: pytest.FixtureRequest, postgres_or_none: psycopg.Connection[Any] | None) -> Iterator[Ledger]:
+    untimed_table = replace(table(timed=False, hot=request.param), name="pets_of_now")
+    with Ledger(untimed_table, postgres_or_none) as ledger:
         yield ledger
 
 
@@ -177,17 +190,33 @@ SAYINGS = st.one_of(
     st.tuples(st.just("find"), NAMES, st.just(0)),
     st.tuples(st.just("end"), NAMES, st.just(0)),
 )
+Moments: TypeAlias = "list[list[tuple[str, str, int]]]"
 MOMENTS = st.lists(st.lists(SAYINGS, min_size=1, max_size=4), min_size=2, max_size=12)
 
 
 @settings(max_examples=300)
 @given(MOMENTS, st.booleans(), st.booleans())
-def test_every_moment_is_kept_as_it_was(moments: list[list[tuple[str, str, int]]], timed: bool, hot: bool) -> None:
+def test_every_moment_is_kept_as_it_was(moments: Moments, timed: bool, hot: bool) -> None:
+    _kept_as_it_was(None, moments, timed, hot)
+
+
+def test_so_it_is_on_postgres(postgres_dsn: str) -> None:
+    with psycopg.connect(postgres_dsn) as connection:
+
+        @settings(max_examples=60)
+        @given(MOMENTS, st.booleans(), st.booleans())
+        def each(moments: Moments, timed: bool, hot: bool) -> None:
+            _kept_as_it_was(connection, moments, timed, hot)
+
+        each()
+
+
+def _kept_as_it_was(postgres: psycopg.Connection[Any] | None, moments: Moments, timed: bool, hot: bool) -> None:
     """Compared with a dictionary that is copied after every position."""
     pets: Table = table(timed=timed, hot=hot)
     now: dict[tuple[str, str], int] = {}
     history = [dict(now)]
-    with Ledger(pets) as ledger:
+    with Ledger(pets, postgres) as ledger:
         for position, sayings in enumerate(moments, start=1):
             for verb, name, weight in sayings:
                 rows = ledger.at(position)

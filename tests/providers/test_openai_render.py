@@ -91,7 +91,7 @@ EVERYTHING = Prompt(
 
 
 def test_the_bytes_of_a_request_never_change() -> None:
-    assert RENDERER == OpenAI.renderer == "openai-chat/1"
+    assert RENDERER == "openai-chat/1"
     assert render(EVERYTHING) == RECORDED.read_bytes()
 
 

@@ -9,9 +9,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import httpx2
 
@@ -19,7 +21,7 @@ ROOT = Path(__file__).resolve().parents[2]
 SHARED = ROOT.parent / "shared"
 UPSTREAM = SHARED / "rigs" / "recorded_upstream.py"
 RECORDING = SHARED / "data" / "tau-bench" / "airline-gpt-4o.jsonl.gz"
-_START_SECONDS = 20.0
+_START_SECONDS = 60.0
 
 
 def free_port() -> int:
@@ -53,10 +55,12 @@ def end(process: subprocess.Popen[bytes], how: int = signal.SIGTERM) -> None:
 
 
 @contextmanager
-def upstream(*options: str) -> Iterator[str]:
-    """The recorded provider; gives its base URL."""
+def upstream(*options: str, module: str | None = None) -> Iterator[str]:
+    """The recorded provider, or one that is a module of these tests; gives its base URL."""
     port = free_port()
-    process = subprocess.Popen([sys.executable, str(UPSTREAM), "--port", str(port), *options])
+    program = [str(UPSTREAM)] if module is None else ["-m", module]
+    every = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    process = subprocess.Popen([sys.executable, *program, "--port", str(port), *options], cwd=ROOT, env=every)
     try:
         wait_for(f"http://127.0.0.1:{port}/v1/models", process)
         yield f"http://127.0.0.1:{port}"
@@ -64,11 +68,17 @@ def upstream(*options: str) -> Iterator[str]:
         end(process)
 
 
+def clew(*arguments: str, environment: Mapping[str, str], **options: Any) -> subprocess.Popen[bytes]:
+    """A `clew` process of this checkout."""
+    every = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), **environment}
+    return subprocess.Popen([sys.executable, "-m", "clew", *arguments], env=every, cwd=ROOT, **options)
+
+
 @dataclass
 class Server:
-    """A Clew server on a file, which can be killed and started again on the same port."""
+    """A Clew server, which can be killed and started again on the same port. `store` is a file or an address."""
 
-    store: Path
+    store: Path | str
     options: Sequence[str] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
     port: int = field(default_factory=free_port)
@@ -79,9 +89,8 @@ class Server:
         return f"http://127.0.0.1:{self.port}"
 
     def start(self) -> None:
-        command = [sys.executable, "-m", "clew", "serve", "--port", str(self.port), "--store", str(self.store)]
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), **self.environment}
-        self.process = subprocess.Popen([*command, *self.options], env=environment, cwd=ROOT, stdout=subprocess.DEVNULL)
+        arguments = ["serve", "--port", str(self.port), "--store", str(self.store), *self.options]
+        self.process = clew(*arguments, environment=self.environment, stdout=subprocess.DEVNULL)
         wait_for(f"{self.url}/healthz", self.process)
 
     def kill(self) -> None:
@@ -98,3 +107,80 @@ class Server:
 
     def __exit__(self, *_: object) -> None:
         self.stop()
+
+
+@dataclass
+class Worker:
+    """A process that only drives runs. It is at work when it says so."""
+
+    store: str
+    options: Sequence[str] = ()
+    environment: Mapping[str, str] = field(default_factory=dict)
+    process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        arguments = ["work", "--store", self.store, *self.options]
+        self.process = clew(*arguments, environment=self.environment, stdout=subprocess.PIPE)
+        assert self.process.stdout is not None
+        if not self.process.stdout.readline():
+            code = self.process.wait()
+            self._close()
+            raise RuntimeError(f"the worker ended with {code}")
+
+    def kill(self) -> None:
+        assert self.process is not None
+        end(self.process, signal.SIGKILL)
+        self._close()
+
+    def stop(self) -> None:
+        if self.process is not None:
+            end(self.process)
+            self._close()
+
+    def _close(self) -> None:
+        assert self.process is not None
+        assert self.process.stdout is not None
+        self.process.stdout.close()
+
+
+@dataclass
+class Fleet:
+    """Servers and workers on one store, any of which may be killed and started again."""
+
+    servers: Sequence[Server]
+    workers: Sequence[Worker] = ()
+
+    @property
+    def all(self) -> list[Server | Worker]:
+        return [*self.servers, *self.workers]
+
+    def url(self, number: int) -> str:
+        """The server for the client of that number."""
+        return self.servers[number % len(self.servers)].url
+
+    def start_what_is_down(self) -> None:
+        """All at once: each takes a second or two, most of which it waits."""
+        down = [one for one in self.all if one.process is None or one.process.poll() is not None]
+        with ThreadPoolExecutor(max(1, len(down))) as pool:
+            list(pool.map(lambda one: one.start(), down))
+
+    def __enter__(self) -> Fleet:
+        try:
+            self.start_what_is_down()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with ThreadPoolExecutor(max(1, len(self.all))) as pool:
+            list(pool.map(lambda one: one.stop(), self.all))
+
+
+def a_fleet(database: str, servers: int, workers: int, lease_seconds: float, environment: dict[str, str]) -> Fleet:
+    """Servers that only serve, and workers, on one database."""
+    lease = ["--lease-seconds", str(lease_seconds)]
+    return Fleet(
+        [Server(database, ["--no-work"], environment) for _ in range(servers)],
+        [Worker(database, lease, environment) for _ in range(workers)],
+    )

@@ -2,17 +2,20 @@
 
     python -m tests.rigs.talks                             all 100, one run after the other, polled
     python -m tests.rigs.talks --stream --fail-every 7 --cut-stream-every 11
+    python -m tests.rigs.talks --prompts                   and every prompt is rendered again and compared
     python -m tests.rigs.talks --kill-every 3 --count 20   the server is killed every 3 seconds
+    python -m tests.rigs.talks --servers 2 --workers 3 --kill-every 2   on PostgreSQL, any one of them is killed
 
 It prints one JSON object. Every text, tool name and argument must come as recorded; a recording that ends with a
 tool's result must end with a failed run, because the provider has no more. Afterwards the log is compared with
-what the provider was asked.
+what the provider was asked, and the bill with what it says it has billed.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import gzip
 import json
 import sys
@@ -30,7 +33,14 @@ import httpx2
 import openai
 from openai import AsyncOpenAI
 
-from tests.rigs.processes import RECORDING, Server, upstream
+from tests.rigs.attempts import compare_calls
+from tests.rigs.bills import compare_bills
+from tests.rigs.commands import verified
+from tests.rigs.killing import kill_again_and_again
+from tests.rigs.postgres import Postgres
+from tests.rigs.processes import RECORDING, Fleet, Server, a_fleet, upstream
+from tests.rigs.prompts import compare_prompts
+from tests.rigs.witness import Witness, look_back
 
 T = TypeVar("T")
 _GIVE_UP_SECONDS = 60.0
@@ -216,100 +226,93 @@ class Player:
         expected = [m["content"] for m in self.talk.messages if m["role"] in ("user", "assistant") and m["content"]]
         if self.talk.messages[-1]["role"] == "user":
             expected.pop()
-        messages = self.client.beta.threads.messages.list(self.thread_id, order="asc", limit=100)
-        said = [text_of(message) async for message in messages]
+        said = await self._insist("", lambda _: self._said())  # A connection may have died with its server.
         assert said == expected, f"{self.talk.key}: {len(said)} messages, {len(expected)} recorded"
+        asked = await self._insist("", lambda _: self._asked())
+        recorded = Counter(c["id"] for m in self.talk.messages for c in m.get("tool_calls") or ())
+        assert asked == recorded, f"{self.talk.key}: {asked - recorded} too often, {recorded - asked} missing"
+        self.steps = sum(recorded.values())
+
+    async def _said(self) -> list[str]:
+        messages = self.client.beta.threads.messages.list(self.thread_id, order="asc", limit=100)
+        return [text_of(message) async for message in messages]
+
+    async def _asked(self) -> Counter[str]:
         asked: Counter[str] = Counter()
         for run_id in self.run_ids:
             async for step in self.client.beta.threads.runs.steps.list(run_id, thread_id=self.thread_id, limit=100):
                 if step.step_details.type == "tool_calls":
                     asked.update(call.id for call in step.step_details.tool_calls)
-        recorded = Counter(c["id"] for m in self.talk.messages for c in m.get("tool_calls") or ())
-        assert asked == recorded, f"{self.talk.key}: {asked - recorded} too often, {recorded - asked} missing"
-        self.steps = sum(recorded.values())
+        return asked
 
 
 def text_of(message: Any) -> str:
     return "".join(part.text.value for part in message.content if part.type == "text")
 
 
-async def compare_calls(url: str, server: Server, threads: list[str]) -> dict[str, Any]:
-    """What the provider was asked against what the log says was sent: no body more often than the log's attempts."""
-    sent: Counter[str] = Counter()
-    lost = 0
-    async with httpx2.AsyncClient(timeout=30) as client:
-        for thread_id in threads:
-            after, more, digests = 0, True, {}
-            while more:
-                path = f"{server.url}/clew/v1/threads/{thread_id}/events"
-                page = (await client.get(path, params={"after": after, "limit": 1000})).json()
-                for event in page["events"]:
-                    data = event["data"]
-                    if event["kind"] == "context.assembled":
-                        digests[data["model_call_id"]] = data["digest"]
-                    elif event["kind"] == "model.called":
-                        sent[digests[data["model_call_id"]]] += 1
-                    elif event["kind"] == "model.failed":
-                        lost += data["code"] == "lost"
-                more, after = page["has_more"], page["events"][-1]["version"]
-        calls = (await client.get(f"{url}/calls")).json()
-    asked = Counter(calls["bodies"])
-    unexplained = asked - sent
-    assert not unexplained, f"asked more often than the log says: {unexplained}"
-    return {
-        "upstream_calls": calls["calls"],
-        "failed": calls["failed"],
-        "cut": calls["cut"],
-        "logged_attempts": sum(sent.values()),
-        "lost_in_crashes": lost,
-    }
+def a_client(server: Server, witness: Witness | None) -> AsyncOpenAI:
+    return AsyncOpenAI(
+        base_url=f"{server.url}/v1",
+        api_key="x",
+        max_retries=0,
+        http_client=witness.listening() if witness is not None else None,
+        _strict_response_validation=True,
+    )
 
 
 async def hold(
-    url: str, server: Server, *, stream: bool, count: int, at_once: int, kill_every: float = 0
+    url: str,
+    fleet: Fleet,
+    *,
+    stream: bool,
+    count: int,
+    at_once: int,
+    kill_every: float = 0,
+    prompts: bool = False,
+    witness: Witness | None = None,
 ) -> dict[str, Any]:
-    """Hold the first `count` conversations, `at_once` at a time; raises `AssertionError` at the first difference."""
+    """Hold the first `count` conversations, `at_once` at a time; raises `AssertionError` at the first difference.
+
+    With `prompts`, every prompt is rendered again afterwards and compared with what the provider received.
+    """
     recording = load()
     gate = asyncio.Semaphore(at_once)
-    kills = 0
+    killed: Counter[str] = Counter()
     began = time.monotonic()
-    async with AsyncOpenAI(
-        base_url=f"{server.url}/v1", api_key="x", max_retries=0, _strict_response_validation=True
-    ) as client:
-        players = [Player(client, recording, talk, stream) for talk in recording.talks[:count]]
+    async with contextlib.AsyncExitStack() as stack:
+        clients = [await stack.enter_async_context(a_client(server, witness)) for server in fleet.servers]
+        players = [
+            Player(clients[number % len(clients)], recording, talk, stream)
+            for number, talk in enumerate(recording.talks[:count])
+        ]
 
         async def one(player: Player) -> None:
             async with gate:
                 await player.play()
 
-        async def kill_again_and_again() -> None:
-            nonlocal kills
-            while True:
-                await asyncio.sleep(kill_every)
-                await asyncio.to_thread(server.kill)
-                await asyncio.to_thread(server.start)
-                kills += 1
-
-        killer = asyncio.create_task(kill_again_and_again()) if kill_every else None
+        killer = asyncio.create_task(kill_again_and_again(fleet, kill_every, killed)) if kill_every else None
         try:
             await asyncio.gather(*map(one, players))
         finally:
             if killer is not None:
                 killer.cancel()
                 await asyncio.gather(killer, return_exceptions=True)
-                if server.process is None or server.process.poll() is not None:
-                    server.start()
+                fleet.start_what_is_down()
         seconds = time.monotonic() - began
         for player in players:
             await player.check()
-        calls = await compare_calls(url, server, [player.thread_id for player in players])
+        threads = [player.thread_id for player in players]
+        calls = await compare_calls(url, fleet.url(0), threads)
+        calls |= await compare_bills(url, fleet.url(0), threads)
+        if prompts:
+            calls |= await compare_prompts(url, fleet.url(0), threads)
     return {
         "conversations": len(players),
         "ended_open": sum(player.talk.ends_open for player in players),
         "runs": sum(len(player.run_ids) for player in players),
         "tool_calls": sum(player.steps for player in players),
         "streamed": stream,
-        "kills": kills,
+        "kills": dict(killed),
         "seconds": round(seconds, 2),
         **calls,
     }
@@ -322,24 +325,44 @@ def main() -> None:
     parser.add_argument("--stream", action="store_true")
     parser.add_argument("--fail-every", type=int, default=0)
     parser.add_argument("--cut-stream-every", type=int, default=0)
-    parser.add_argument("--kill-every", type=float, default=0, help="seconds between kills of the server")
+    parser.add_argument("--kill-every", type=float, default=0, help="seconds between kills of a process")
+    parser.add_argument("--look-back", action="store_true", help="find all that was shown again, in the past")
+    parser.add_argument("--prompts", action="store_true", help="render every prompt again and compare")
+    parser.add_argument("--verify", action="store_true", help="replay all runs with today's engine and compare")
+    parser.add_argument("--servers", type=int, default=1)
+    parser.add_argument("--workers", type=int, default=0, help="with any, the store is a PostgreSQL of our own")
+    parser.add_argument("--lease-seconds", type=float, default=2)
     options = parser.parse_args()
     # The SDK marks all of the Assistants API as deprecated, which is why Clew is here.
     warnings.simplefilter("ignore", DeprecationWarning)
     faults = ["--fail-every", str(options.fail_every), "--cut-stream-every", str(options.cut_stream_every)]
-    with tempfile.TemporaryDirectory() as folder, upstream(*faults) as url:
+    with contextlib.ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        url = stack.enter_context(upstream(*faults))
         environment = {"CLEW_OPENAI_BASE_URL": f"{url}/v1"}
-        with Server(Path(folder) / "threads.db", environment=environment) as server:
-            found = asyncio.run(
-                hold(
-                    url,
-                    server,
-                    stream=options.stream,
-                    count=options.count,
-                    at_once=options.at_once,
-                    kill_every=options.kill_every,
-                )
+        if options.workers:
+            database = stack.enter_context(Postgres()).create_database("talks")
+            fleet = a_fleet(database, options.servers, options.workers, options.lease_seconds, environment)
+        else:
+            fleet = Fleet([Server(folder / "threads.db", environment=environment)])
+        stack.enter_context(fleet)
+        witness = Witness() if options.look_back else None
+        found = asyncio.run(
+            hold(
+                url,
+                fleet,
+                stream=options.stream,
+                count=options.count,
+                at_once=options.at_once,
+                kill_every=options.kill_every,
+                witness=witness,
+                prompts=options.prompts,
             )
+        )
+        if witness is not None:
+            found |= look_back(witness, fleet.url(0))
+        if options.verify:
+            found["verified"] = verified(fleet.servers[0].store)
     json.dump(found, sys.stdout, indent=2)
     print()
 

@@ -20,18 +20,14 @@ from clew.events.thread import ThreadCreated
 from clew.events.tool import Effect, Executor, ToolCalled, ToolFailed, ToolInDoubt, ToolReturned, ToolStarted
 from clew.events.usage import Usage
 from clew.rules.commands import (
-    AnsweredCall,
-    AnsweredMessage,
     BeginModelCall,
-    Claim,
-    Cut,
     FailModelCall,
     FinishTool,
-    NewMessage,
     QueueRun,
     RecordAnswer,
-    ToolOutput,
 )
+from clew.rules.contexts import Cut
+from clew.rules.parts import AnsweredCall, AnsweredMessage, Claim, NewMessage, ToolOutput
 
 T, R, MC = "thread_1", "run_1", "mc_1"
 CLAIM = Claim(worker="w", lease_seconds=30.0)
@@ -240,6 +236,7 @@ def closed_model_call(reason: str) -> ModelFailed:
         message="the run ended while the model was answering",
         retryable=False,
         final=True,
+        usage_unknown=True,
     )
 
 

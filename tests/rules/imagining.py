@@ -6,22 +6,43 @@ Facts that come in with a command (which messages there are, how a run ended) ar
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from decimal import Decimal
 from random import Random
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from clew.events import Event
 from clew.events.content import text
 from clew.events.message import MessageAppended, MessageEdited, MessageRemoved, Role
-from clew.events.model import ContextTokens, ItemRange, LeftOut, Manifest
-from clew.events.run import Limits, RunConfig, RunOver, RunQueued
-from clew.events.tool import Effect, SettledOutcome, ToolCalled
+from clew.events.model import ContextTokens, ItemRange, LeftOut, Manifest, Summarising
+from clew.events.run import Limits, RunConfig, RunOver, RunQueued, Truncation
+from clew.events.thread import ThreadSettings
+from clew.events.tool import Effect, SettledOutcome, ToolCalled, ToolImported, ToolReplaced, ToolReturned
 from clew.events.usage import Usage
+from clew.prices import Override, Prices
 from clew.rules import commands as c
+from clew.rules import parts as p
+from clew.rules.contexts import Cut
 from clew.rules.state import ActiveRun, Thread
+from tests.rules.budgeting import budget_command
 from tests.rules.example import CLAIM, tokens
+from tests.rules.imagining_calls import answered_calls, hand_off, new_items, submission, summary
 
 _LATER = 10**9
+# The model `m` has a price, `n` has none.
+_PRICES = Prices(
+    (
+        Override(
+            table="imagined/1",
+            provider="scripted",
+            model="m",
+            since=None,
+            when={},
+            prices={"input": Decimal("2.5"), "cache_read": Decimal("1.25"), "output": Decimal("10.000001")},
+        ),
+    )
+)
+SUMMARISING = Summarising(form="summary/1", tokens=9, limit=50, limit_name="context_tokens")
 Maker: TypeAlias = Callable[[Thread], c.ThreadCommand]
 
 
@@ -34,7 +55,9 @@ class World:
     messages: dict[str, tuple[Role, int]] = field(default_factory=dict)
     runs: dict[str, str] = field(default_factory=dict)
     calls: list[str] = field(default_factory=list)
+    results: dict[str, int] = field(default_factory=dict)
     made: int = 0
+    stored: bool = True
 
     def new_id(self, prefix: str) -> str:
         self.made += 1
@@ -53,8 +76,10 @@ class World:
                     self.runs[id] = "active"
                 case RunOver(run_id=id):
                     self.runs[id] = event.kind.removeprefix("run.")
-                case ToolCalled(tool_call_id=id):
+                case ToolCalled(tool_call_id=id) | ToolImported(tool_call_id=id):
                     self.calls.append(id)
+                case ToolReturned(tool_call_id=id, tokens=counted) | ToolReplaced(tool_call_id=id, tokens=counted):
+                    self.results[id] = counted.count if counted is not None else 0
                 case _:
                     pass
 
@@ -85,48 +110,47 @@ class World:
             dialect="openai",
             metadata=self._metadata(),
             tool_resources={},
-            messages=self._new_messages(),
+            messages=new_items(self.random, self.new_id),
+            settings=self.random.choice((None, ThreadSettings(model="m"))),
+            stored=self.stored,
         )
 
     def _metadata(self) -> dict[str, str]:
         return {label: self.random.choice("xyz") for label in "ab" if self.random.random() < 0.5}
 
-    def _new_messages(self) -> tuple[c.NewMessage, ...]:
-        return tuple(
-            c.NewMessage(
-                message_id=self.new_id("msg"),
-                role=self.random.choice(("user", "user", "assistant", "system")),
-                content=text("word " * self.random.randrange(4)),
-                metadata=self._metadata(),
-                tokens=tokens(self.random.randrange(30)),
-            )
-            for _ in range(self.random.randrange(3))
+    def _append(self, thread: Thread) -> c.ThreadCommand:
+        return c.AppendMessages(thread_id=self.thread_id, messages=new_items(self.random, self.new_id))
+
+    def _config(self) -> RunConfig:
+        limits = Limits(completion_tokens=self.random.choice((None, 20)), steps=self.random.choice((None, 2)))
+        return RunConfig(
+            assistant_id=self.random.choice((None, "asst_1", "asst_2")),
+            provider="scripted",
+            model="m",
+            asked_model="m",
+            instructions=self.random.choice(("", "Be kind.")),
+            limits=limits,
         )
 
-    def _append(self, thread: Thread) -> c.ThreadCommand:
-        return c.AppendMessages(thread_id=self.thread_id, messages=self._new_messages())
-
     def _queue(self, thread: Thread) -> c.ThreadCommand:
-        limits = Limits(completion_tokens=self.random.choice((None, 20)), steps=self.random.choice((None, 2)))
+        waiting = thread.run is not None and thread.run.status == "requires_action"
         return c.QueueRun(
             thread_id=self.thread_id,
             run_id=self.new_id("run"),
             dialect="openai",
-            config=RunConfig(
-                provider="scripted",
-                model="m",
-                asked_model="m",
-                instructions=self.random.choice(("", "Be kind.")),
-                limits=limits,
-            ),
+            config=self._config(),
+            instead_of=thread.run.run_id if thread.run is not None and waiting else None,
             expires_at=self.random.choice((None, _LATER)),
             metadata=self._metadata(),
-            additional_messages=self._new_messages(),
+            additional_messages=new_items(self.random, self.new_id),
         )
 
     def _change(self, thread: Thread) -> c.ThreadCommand:
         if self.random.random() < 0.1:
             return c.DeleteThread(thread_id=self.thread_id)
+        if self.random.random() < 0.1:
+            settings = ThreadSettings(model=self.random.choice("mn"))
+            return c.ConfigureThread(thread_id=self.thread_id, settings=settings)
         if self.runs and self.random.random() < 0.4:
             run_id = self.random.choice(list(self.runs))
             return c.ChangeRun(thread_id=self.thread_id, run_id=run_id, metadata=self._metadata())
@@ -134,6 +158,7 @@ class World:
             thread_id=self.thread_id,
             metadata=self.random.choice((None, self._metadata())),
             tool_resources={"r": 1} if self.random.random() < 0.5 else None,
+            truncation=self.random.choice((None, None, "default", Truncation(strategy="none"))),
         )
 
     def _message(self, thread: Thread) -> c.ThreadCommand:
@@ -141,6 +166,8 @@ class World:
             return self._append(thread)
         id = self.random.choice(list(self.messages))
         role, count = self.messages[id]
+        if self.results and self.random.random() < 0.2:
+            return self._replace_output()
         return self.random.choice(
             (
                 c.ChangeMessage(thread_id=self.thread_id, message_id=id, metadata=self._metadata()),
@@ -153,6 +180,18 @@ class World:
                 ),
                 c.RemoveMessage(thread_id=self.thread_id, message_id=id, role=role, tokens=count),
             )
+        )
+
+    def _replace_output(self) -> c.ThreadCommand:
+        call = self.random.choice(list(self.results))
+        return c.ReplaceToolOutput(
+            thread_id=self.thread_id,
+            tool_call_id=call,
+            output="otherwise",
+            is_error=self.random.random() < 0.5,
+            had_result=True,
+            tokens=tokens(self.random.randrange(30)),
+            tokens_before=self.results[call],
         )
 
     def _run_id(self, thread: Thread) -> str:
@@ -172,7 +211,7 @@ class World:
         run_id, fence, choice = self._run_id(thread), self._fence(thread), self.random.randrange(12)
         here = self.thread_id
         if choice < 5:
-            return c.StartRun(thread_id=here, run_id=run_id, claim=CLAIM)
+            return c.StartRun(thread_id=here, run_id=run_id, fence=fence, claim=CLAIM)
         if choice < 6:
             return c.RequestCancel(thread_id=here, run_id=run_id, past_status=self._past(run_id))
         if choice < 9:
@@ -187,6 +226,8 @@ class World:
         run = thread.run
         waiting = run is not None and run.model_call is not None and run.model_call.waiting
         failed = run is not None and run.model_call is not None and not waiting
+        if self.random.random() < 0.15:
+            return budget_command(self.random, self.thread_id, self._run_id(thread), self._fence(thread), until=_LATER)
         choice = self.random.randrange(10)
         if waiting and choice < 7:
             return self._answer(thread)
@@ -208,7 +249,7 @@ class World:
         cut = None
         if self.random.random() < 0.3:
             left = LeftOut(items=ItemRange(stream=self.thread_id, first=1, last=1), reason="max_prompt_tokens")
-            cut = c.Cut(
+            cut = Cut(
                 strategy="auto",
                 left_out=(left,),
                 items=1,
@@ -224,17 +265,19 @@ class World:
             claim=CLAIM if queued != (self.random.random() < 0.05) else None,
             model_call_id=self.new_id("mc"),
             provider="scripted",
-            model="m",
+            model=self.random.choice("mn"),
             manifest=Manifest(shown=(), items=0),
-            tokens=ContextTokens(instructions=0, tools=0, items=0, exact=True),
+            tokens=ContextTokens(instructions=self.random.randrange(9), tools=0, items=0, exact=True),
             renderer="scripted/1",
             digest="d",
             max_output_tokens=None,
             cut=cut,
+            summarises=SUMMARISING if self.random.random() < 0.2 else None,
+            changes=thread.changes if self.random.random() < 0.9 else thread.changes + 1,
         )
 
     def _model_failure(self, thread: Thread) -> c.ThreadCommand:
-        final = self.random.random() < 0.3
+        final, usage = self.random.random() < 0.3, self._usage()
         return c.FailModelCall(
             thread_id=self.thread_id,
             run_id=self._run_id(thread),
@@ -243,29 +286,35 @@ class World:
             message="no answer",
             retryable=not final,
             final=final,
-            usage=self.random.choice((None, Usage(input=1))),
+            usage_unknown=usage is None and self.random.random() < 0.5,
+            **self._used(usage, "m"),
         )
+
+    def _usage(self) -> Usage | None:
+        if self.random.random() < 0.2:
+            return None
+        given = self.random.randrange(1, 2_000)
+        return Usage(input=given, cached=self.random.choice((0, given // 2)), output=self.random.randrange(300))
+
+    def _used(self, usage: Usage | None, model: str) -> dict[str, Any]:
+        price = _PRICES.price("scripted", model, usage, 1, {}) if usage is not None else None
+        return {"usage": usage, "price": price}
 
     def _answer(self, thread: Thread) -> c.ThreadCommand:
         step, run = self.new_id("step"), thread.run
-        calls = tuple(
-            c.AnsweredCall(
-                tool_call_id=self.new_id("call"),
-                step_id=step,
-                name="look",
-                arguments="{}",
-                executor=self.random.choice(("client", "server")),
-                tokens=tokens(2),
-            )
-            for _ in range(self.random.randrange(4))
-        )
-        message = c.AnsweredMessage(
+        asked = run.model_call.purpose if run is not None and run.model_call is not None else "answer"
+        if (asked == "summary") == (self.random.random() < 0.9):
+            call = run.model_call.model_call_id if run is not None and run.model_call is not None else "mc_1"
+            return summary(self.random, self.new_id, self.thread_id, self._run_id(thread), self._fence(thread), call)
+        calls = answered_calls(self.random, self.new_id, step)
+        message = p.AnsweredMessage(
             message_id=self.new_id("msg"),
             step_id=self.new_id("step"),
             content=text("Hi"),
             assistant_id=None,
             tokens=tokens(2),
         )
+        model = self.random.choice("mmn")
         has_message = not calls or self.random.random() < 0.5
         return c.RecordAnswer(
             thread_id=self.thread_id,
@@ -273,9 +322,9 @@ class World:
             fence=self._fence(thread),
             model_call_id=run.model_call.model_call_id if run is not None and run.model_call is not None else "mc_1",
             step_id=step if calls else message.step_id,
-            model="m",
+            model=model,
             finish_reason=self.random.choice(("stop", "stop", "stop", "stop", "length", "content_filter")),
-            usage=self.random.choice((None, Usage(input=3, output=2))),
+            **self._used(self._usage(), model),
             usage_reported=None,
             provider_ids={},
             first_token_ms=None,
@@ -294,7 +343,9 @@ class World:
 
     def _tool(self, thread: Thread) -> c.ThreadCommand:
         here, run_id, fence, id = self.thread_id, self._run_id(thread), self._fence(thread), self._call_id(thread)
-        choice = self.random.randrange(10)
+        choice = self.random.randrange(12)
+        if choice >= 10:
+            return hand_off(self.random, self.new_id, here, run_id, fence, id)
         if choice < 3:
             effects: tuple[Effect, ...] = ("pure", "idempotent", "once")
             effect = self.random.choice(effects)
@@ -322,11 +373,6 @@ class World:
 
     def _outputs(self, thread: Thread) -> c.ThreadCommand:
         run_id = self._run_id(thread)
-        open_calls = [call.tool_call_id for call in thread.run.unanswered] if thread.run is not None else []
-        ids = open_calls if self.random.random() < 0.9 else open_calls[1:]
-        return c.SubmitToolOutputs(
-            thread_id=self.thread_id,
-            run_id=run_id,
-            outputs=tuple(c.ToolOutput(tool_call_id=id, output="42", tokens=tokens(1)) for id in ids),
-            past_status=self._past(run_id),
-        )
+        submitted = submission(self.random, self.thread_id, run_id, thread.run, self._past(run_id))
+        messages = new_items(self.random, self.new_id) if self.random.random() < 0.3 else ()
+        return replace(submitted, messages=messages, config=self._config() if self.random.random() < 0.4 else None)

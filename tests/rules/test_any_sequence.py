@@ -10,9 +10,11 @@ from hypothesis import strategies as st
 
 from clew.errors import Refused
 from clew.events import ThreadStreamEvent
-from clew.events.model import ModelAnswered, ModelCalled, ModelFailed
+from clew.events.message import MessageEdited, MessageRemoved
+from clew.events.model import ContextAssembled, ModelAnswered, ModelCalled, ModelFailed, Purpose, Summarising
 from clew.events.run import RunOver, RunQueued, RunStarted
-from clew.events.tool import ToolCalled, ToolFailed, ToolReturned, ToolSettled
+from clew.events.thread import ThreadCompacted
+from clew.events.tool import ToolCalled, ToolFailed, ToolReplaced, ToolReturned, ToolSettled
 from clew.rules.moves import next_move
 from clew.rules.state import Thread
 from clew.rules.thread import thread_rules
@@ -24,7 +26,7 @@ COMMANDS_MAX = 120
 
 def imagined(random: Random, commands: int) -> tuple[list[ThreadStreamEvent], Thread]:
     """A history, and the state that was kept along with it."""
-    world = World("thread_1", random)
+    world = World("thread_1", random, stored=random.random() < 0.9)
     thread = thread_rules.initial
     history: list[ThreadStreamEvent] = []
     for number in range(commands):
@@ -47,6 +49,8 @@ def holds(history: list[ThreadStreamEvent], thread: Thread) -> None:
     called: dict[str, str] = {}
     results: Counter[str] = Counter()
     waiting: str | None = None
+    asked: Purpose = "answer"
+    changed: set[str] | None = None
     for event in history:
         assert through_codec(event) == event
         match event:
@@ -62,13 +66,23 @@ def holds(history: list[ThreadStreamEvent], thread: Thread) -> None:
                 left = [id for id, run in called.items() if run == run_id and results[id] != 1]
                 assert not left, f"calls without exactly one result: {left}"
                 active = None
-            case ModelCalled(model_call_id=id):
+            case ModelCalled(model_call_id=id, purpose=purpose):
                 assert waiting is None, "one model call at a time"
-                waiting = id
+                waiting, asked = id, purpose
             case ModelAnswered(model_call_id=id) | ModelFailed(model_call_id=id):
                 assert waiting == id
                 waiting = None
+            case ContextAssembled(summarises=Summarising()):
+                changed = set()
+            case ThreadCompacted():
+                assert asked == "summary", "a summary comes of a call for one, and of nothing else"
+                told = changed if changed is not None else set()
+                standing = thread_rules.fold(history[: history.index(event) + 1]).summary
+                assert standing is None or told <= set(standing.changed), "what was changed meanwhile is not forgotten"
+            case MessageEdited(message_id=id) | MessageRemoved(message_id=id) | ToolReplaced(tool_call_id=id):
+                changed = None if changed is None else {*changed, id}
             case ToolCalled(tool_call_id=id, run_id=run_id):
+                assert asked == "answer", "what asks for a summary makes no calls"
                 called[id] = run_id
             case ToolReturned(tool_call_id=id) | ToolFailed(tool_call_id=id):
                 results[id] += 1
@@ -98,6 +112,6 @@ def test_many_long_sequences_reach_every_kind_of_event() -> None:
         history, thread = imagined(Random(seed), 200)
         holds(history, thread)
         kinds.update(event.kind for event in history)
-    never = {"thread.forked", "thread.erased", "thread.compacted", "budget.reached"}
+    never = {"thread.forked", "thread.erased"}
     from_rules = {kind for union in ThreadStreamEvent.__args__ for kind in [union.kind]} - never
     assert from_rules <= set(kinds), f"never seen: {from_rules - set(kinds)}"

@@ -1,10 +1,26 @@
-"""An assistant is created, changed and deleted; each event is a version of it."""
+"""An assistant is created, changed and deleted; each change is a version of it, which may have names."""
 
 from __future__ import annotations
 
-from clew.errors import NotFound
-from clew.events.assistant import AssistantChanged, AssistantCreated, AssistantDeleted, AssistantSettings
-from clew.rules.assistant import ChangeAssistant, CreateAssistant, DeleteAssistant, assistant_rules
+from clew.errors import NoSuchVersion, NotFound
+from clew.events.assistant import (
+    AssistantAliasRemoved,
+    AssistantAliasSet,
+    AssistantChanged,
+    AssistantCreated,
+    AssistantDeleted,
+    AssistantSettings,
+    AssistantVersionSelected,
+)
+from clew.rules.assistant import (
+    ChangeAssistant,
+    CreateAssistant,
+    DeleteAssistant,
+    RemoveAlias,
+    SelectVersion,
+    SetAlias,
+    assistant_rules,
+)
 from tests.specify import given
 
 A = "asst_1"
@@ -47,3 +63,44 @@ def test_a_deleted_assistant_is_gone() -> None:
 def test_an_assistant_that_never_was_is_not_found() -> None:
     given(assistant_rules).when(RENAME).then_refused(NotFound, noun="assistant", id=A)
     given(assistant_rules).when(DELETE).then_refused(NotFound, noun="assistant", id=A)
+
+
+RENAMED = AssistantChanged(settings=SETTINGS.model_copy(update={"name": "Bea"}))
+BACK = SelectVersion(assistant_id=A, version=1, settings=SETTINGS)
+PROD = SetAlias(assistant_id=A, alias="prod", version=1)
+
+
+def test_an_earlier_version_may_be_what_it_is_again() -> None:
+    selected = AssistantVersionSelected(version=1, settings=SETTINGS)
+    given(assistant_rules, CREATED, RENAMED).when(BACK).then(selected)
+    given(assistant_rules, CREATED, RENAMED, selected).when(BACK).then_nothing()
+    given(assistant_rules, CREATED, RENAMED, selected).when(RENAME).then(RENAMED)
+
+
+def test_what_changes_it_makes_a_new_version_whichever_it_was() -> None:
+    selected = AssistantVersionSelected(version=1, settings=SETTINGS)
+    assert assistant_rules.fold((CREATED, RENAMED, selected, RENAMED)).version == 3
+
+
+def test_a_version_that_never_was_cannot_be_selected_or_named() -> None:
+    for version in (0, 3):
+        other = SelectVersion(assistant_id=A, version=version, settings=SETTINGS)
+        given(assistant_rules, CREATED, RENAMED).when(other).then_refused(NoSuchVersion, version=version, versions=2)
+        named = SetAlias(assistant_id=A, alias="prod", version=version)
+        given(assistant_rules, CREATED, RENAMED).when(named).then_refused(NoSuchVersion, version=version, versions=2)
+
+
+def test_an_alias_stands_for_one_version_at_a_time() -> None:
+    first = AssistantAliasSet(alias="prod", version=1)
+    given(assistant_rules, CREATED, RENAMED).when(PROD).then(first)
+    given(assistant_rules, CREATED, RENAMED, first).when(PROD).then_nothing()
+    moved = SetAlias(assistant_id=A, alias="prod", version=2)
+    given(assistant_rules, CREATED, RENAMED, first).when(moved).then(AssistantAliasSet(alias="prod", version=2))
+
+
+def test_an_alias_is_removed_once() -> None:
+    first = AssistantAliasSet(alias="prod", version=1)
+    remove = RemoveAlias(assistant_id=A, alias="prod")
+    removed = AssistantAliasRemoved(alias="prod")
+    given(assistant_rules, CREATED, first).when(remove).then(removed)
+    given(assistant_rules, CREATED, first, removed).when(remove).then_refused(NotFound, noun="alias", id="prod")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from clew.errors import NothingToRun, RunEnded, RunUnderWay, StaleFence, ThreadBusy
+from clew.errors import CallsUnanswered, NothingToRun, RunEnded, RunUnderWay, StaleFence, ThreadBusy
 from clew.events import ThreadStreamEvent
 from clew.events.run import RunCancelled, RunCancelRequested, RunChanged, RunExpired, RunFailed, RunIncomplete
 from clew.rules.commands import (
@@ -39,6 +41,7 @@ from tests.rules.example import (
     closed_model_call,
     fail_model,
     finish_tool,
+    message,
     new_message,
     queue_run,
     queued,
@@ -50,7 +53,12 @@ from tests.rules.example import (
 )
 from tests.specify import given
 
-START = StartRun(thread_id=T, run_id=R, claim=CLAIM)
+
+def start(fence: int) -> StartRun:
+    return StartRun(thread_id=T, run_id=R, fence=fence, claim=CLAIM)
+
+
+START = start(0)
 CANCEL = RequestCancel(thread_id=T, run_id=R, past_status=None)
 FINISH_CANCEL = FinishCancel(thread_id=T, run_id=R)
 LATE = ExpireRun(thread_id=T, run_id=R, now=EXPIRES)
@@ -85,9 +93,16 @@ def test_a_run_may_bring_messages_with_it() -> None:
 
 
 def test_a_thread_takes_one_run_at_a_time() -> None:
-    for history in (QUEUED, ASKED, WAITING, (*WAITING, CANCELLING)):
-        other = queue_run("run_2", extra=(new_message(),))
+    other = queue_run("run_2", extra=(new_message(),))
+    for history in (QUEUED, ASKED, (*WAITING, CANCELLING)):
         given(thread_rules, *history).when(other).then_refused(ThreadBusy, thread_id=T, run_id=R, wish="run")
+
+
+def test_a_thread_whose_run_waits_for_its_client_says_for_which_calls() -> None:
+    other = queue_run("run_2", extra=(new_message(),))
+    given(thread_rules, *WAITING).when(other).then_refused(
+        CallsUnanswered, thread_id=T, run_id=R, wish="run", tool_call_ids=("call_a", "call_b")
+    )
 
 
 def test_the_same_run_queued_twice_is_queued_once() -> None:
@@ -96,8 +111,8 @@ def test_the_same_run_queued_twice_is_queued_once() -> None:
 
 def test_a_worker_that_takes_a_run_gets_a_fence_that_grows() -> None:
     given(thread_rules, *QUEUED).when(START).then(started(1))
-    given(thread_rules, *WORKING).when(START).then(started(2))
-    given(thread_rules, *WORKING, started(2)).when(START).then(started(3))
+    given(thread_rules, *WORKING).when(start(1)).then(started(2))
+    given(thread_rules, *WORKING, started(2)).when(start(2)).then(started(3))
 
 
 def test_a_run_that_is_over_or_waits_for_its_client_is_not_taken() -> None:
@@ -197,3 +212,20 @@ def test_a_run_is_not_changed_while_it_is_under_way() -> None:
         given(thread_rules, *history).when(change).then(changed)
     given(thread_rules, *WORKING).when(change).then_refused(RunUnderWay, run_id=R, status="in_progress")
     given(thread_rules, *WORKING, CANCELLING).when(change).then_refused(RunUnderWay, run_id=R, status="cancelling")
+
+
+def test_a_client_that_goes_on_without_answering_ends_the_run_that_waits() -> None:
+    told = "The run was cancelled before this call was answered."
+    command = replace(queue_run("run_2", extra=(new_message("Never mind", id="msg_9"),)), instead_of=R)
+    given(thread_rules, *WAITING).when(command).then(
+        tool_failed("call_a", "run_cancelled", told),
+        tool_failed("call_b", "run_cancelled", told),
+        RunCancelled(run_id=R, usage=USED),
+        message("Never mind", id="msg_9"),
+        queued("run_2"),
+    )
+
+
+def test_only_the_run_that_was_meant_and_waits_makes_room() -> None:
+    given(thread_rules, *WORKING).when(replace(queue_run("run_2"), instead_of=R)).then_refused(ThreadBusy, run_id=R)
+    given(thread_rules, *WAITING).when(replace(queue_run("run_2"), instead_of="run_0")).then_refused(CallsUnanswered)

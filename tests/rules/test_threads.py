@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from clew.errors import NotFound, NothingToRun, ThreadBusy
+from clew.errors import CallsUnanswered, NotFound, NothingToRun, ThreadBusy
 from clew.events import ThreadStreamEvent
 from clew.events.content import text
 from clew.events.message import MessageChanged, MessageEdited, MessageRemoved
@@ -130,9 +130,13 @@ def test_messages_are_appended_in_order_while_no_run_is_active() -> None:
 
 
 def test_messages_are_refused_while_a_run_is_active() -> None:
-    for history in (QUEUED, ASKED, WAITING):
+    for history in (QUEUED, ASKED):
         given(thread_rules, *history).when(APPEND).then_refused(ThreadBusy, thread_id=T, run_id=R, wish="message")
         given(thread_rules, *history).when(EDIT).then_refused(ThreadBusy, thread_id=T, run_id=R, wish="message")
+    for wish in (APPEND, EDIT):
+        given(thread_rules, *WAITING).when(wish).then_refused(
+            CallsUnanswered, thread_id=T, run_id=R, wish="message", tool_call_ids=("call_a", "call_b")
+        )
 
 
 def test_messages_are_taken_again_when_the_run_has_ended() -> None:
@@ -169,7 +173,7 @@ def test_a_fork_begins_with_what_it_inherits() -> None:
     given(thread_rules, forked).when(queue_run()).then_kinds(RunQueued)
 
 
-def test_a_summary_is_an_item_and_an_erasure_is_none() -> None:
+def test_a_summary_says_nothing_more_and_an_erasure_takes_nothing_away() -> None:
     compacted = ThreadCompacted(item_id="sum_1", summary=text("…"), first_item=2, last_item=2, tokens=tokens(9))
-    assert folded(*IDLE, compacted) == (1, 2, 12)
+    assert folded(*IDLE, compacted) == folded(*IDLE)
     assert folded(*IDLE, ThreadErased(upto_version=2, by="key_1", reason="asked")) == folded(*IDLE)

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from clew.errors import NotInDoubt, OutputsIncomplete, OutputsNotExpected, StaleFence
-from clew.events.run import RunCompleted
+from clew.events.run import RunCompleted, RunReconfigured
 from clew.events.tool import FailedReason, SettledOutcome, ToolFailed, ToolReturned, ToolSettled
-from clew.rules.commands import DoubtTool, SettleTool, StartTool, SubmitToolOutputs, ToolOutput
+from clew.rules.commands import (
+    DoubtTool,
+    SettleTool,
+    StartTool,
+    SubmitToolOutputs,
+)
+from clew.rules.parts import ToolOutput
 from clew.rules.thread import thread_rules
 from tests.rules.example import (
     ASKED,
@@ -23,8 +31,11 @@ from tests.rules.example import (
     T,
     answered,
     called,
+    config,
     finish_tool,
     in_doubt,
+    message,
+    new_message,
     output,
     returned,
     started,
@@ -197,3 +208,29 @@ def test_results_are_items_and_a_call_that_did_not_happen_has_none_yet() -> None
     assert thread_rules.fold([*DOUBTING, settled("happened")]).items == before + 1
     assert thread_rules.fold([*WAITING, returned("call_a"), returned("call_b"), RunCompleted(run_id=R)]).run is None
     assert isinstance(returned("call_a"), ToolReturned)
+
+
+def test_a_client_may_say_more_with_its_answers_and_have_the_run_go_on_otherwise() -> None:
+    otherwise = config(model="n", max_output_tokens=9)
+    command = replace(
+        submit(output("call_a"), ToolOutput(tool_call_id="call_b", output="no", is_error=True)),
+        messages=(new_message("And hurry", id="msg_9"),),
+        config=otherwise,
+        matched_by="prefix",
+    )
+    told = (
+        returned("call_a"),
+        returned("call_b", "no").model_copy(update={"is_error": True}),
+        message("And hurry", id="msg_9"),
+        RunReconfigured(run_id=R, config=otherwise, matched_by="prefix"),
+    )
+    given(thread_rules, *WAITING).when(command).then(*told)
+    after = thread_rules.fold((*WAITING, *told))
+    assert after.run is not None
+    assert (after.run.status, after.run.reconfigured, after.run.limits) == ("queued", 1, otherwise.limits)
+    assert after.user_messages == 2
+
+
+def test_a_run_that_waits_for_nothing_is_not_configured_anew() -> None:
+    command = replace(submit(), config=config(model="n"))
+    given(thread_rules, *WORKING).when(command).then_refused(OutputsNotExpected, status="in_progress")

@@ -20,11 +20,6 @@ from hypothesis import strategies as st
 import clew.tokens
 from clew.tokens import Count, count_text, encoding_name_for, encodings, pack, warm
 
-# tiktoken names a file in its cache by the SHA-1 of the address it would download it from.
-CACHE_NAMES = {
-    "o200k_base": "fb374d419588a4632f3f557e76b4b70aebbca790",
-    "cl100k_base": "9b5ad71b2ce5302211f9c61530b329a4922fc6a4",
-}
 MODELS = {"o200k_base": "gpt-4o", "cl100k_base": "gpt-4"}
 
 # Everything that the patterns of the two encodings treat differently, so that cuts fall on awkward places.
@@ -33,7 +28,7 @@ awkward = st.text(alphabet="aZé中\u0301\u017f1٣ \t\n\r\u3000\u00a0\x1c'/.-_<|
 
 def original(name: str) -> bytes:
     """The rank file as it was before it was packed."""
-    ranked = enumerate(encodings.tokens(name))
+    ranked = enumerate(encodings.packed(name))
     return b"".join(b"%s %d\n" % (b64encode(token), rank) for rank, token in ranked)
 
 
@@ -46,7 +41,7 @@ def test_unpacked_ranks_are_the_published_file(name: str) -> None:
 def test_an_encoder_is_the_one_that_tiktoken_would_build(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    tmp_path.joinpath(CACHE_NAMES[name]).write_bytes(original(name))
+    tmp_path.joinpath(encodings.RANKS[name].cached_as).write_bytes(original(name))
     monkeypatch.setenv("TIKTOKEN_CACHE_DIR", str(tmp_path))
     theirs = tiktoken.get_encoding(name)
     ours = encodings.encoder(name)
@@ -157,7 +152,30 @@ def test_a_text_of_spaces_only_is_an_estimate() -> None:
     assert not count_text(" " * 1_000_000, "gpt-4o").exact
 
 
-def test_nothing_is_asked_of_the_network_or_of_a_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("name", encodings.RANKS)
+def test_an_operators_own_cache_is_read(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tmp_path.joinpath(encodings.RANKS[name].cached_as).write_bytes(original(name))
+    monkeypatch.setenv("TIKTOKEN_CACHE_DIR", str(tmp_path))
+    monkeypatch.setattr(encodings, "packed", lambda name: pytest.fail("the packed ranks were read"))
+    monkeypatch.setattr(encodings, "_encoders", {})
+    assert count_text("Ariadne gave Theseus a clew.", MODELS[name]) == Count(name, 10, exact=True)
+    assert [file.name for file in tmp_path.iterdir()] == [encodings.RANKS[name].cached_as]
+
+
+@pytest.mark.parametrize("lies_there", [b"", b"IQ== 0\n"])
+def test_an_operators_cache_that_holds_something_else_is_told_of_and_not_used(
+    lies_there: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / encodings.RANKS["o200k_base"].cached_as
+    path.write_bytes(lies_there)
+    monkeypatch.setenv("TIKTOKEN_CACHE_DIR", str(tmp_path))
+    monkeypatch.setattr(encodings, "_encoders", {})
+    assert count_text("hello world", "gpt-4o") == Count("o200k_base", 2, exact=True)
+    assert str(path) in caplog.text
+    assert path.read_bytes() == lies_there
+
+
+def test_nothing_is_asked_of_the_network_or_written_to_a_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> NoReturn:
         raise AssertionError("a token was counted over the network")
 

@@ -6,8 +6,22 @@ import sys
 
 import typer
 
-from clew.cli import chatting, keeping, reading, serving
-from clew.errors import Misconfigured, Refused, Unusable
+from clew.cli import (
+    auditing,
+    billing,
+    budgeting,
+    chatting,
+    forking,
+    keeping,
+    proving,
+    reading,
+    reconciling,
+    replaying,
+    serving,
+    truncating,
+    what_if,
+)
+from clew.errors import Misconfigured, Refused, StoreFailed, StoreLost, Unusable
 
 app = typer.Typer(
     name="clew",
@@ -16,7 +30,23 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for _module in (serving, chatting, reading, keeping):
+# In the order in which help shows them.
+_MODULES = (
+    serving,
+    chatting,
+    reading,
+    auditing,
+    billing,
+    reconciling,
+    what_if,
+    budgeting,
+    replaying,
+    forking,
+    truncating,
+    proving,
+    keeping,
+)
+for _module in _MODULES:
     _module.add_to(app)
 
 
@@ -24,7 +54,7 @@ def main() -> None:
     """Exit code 2, with one line that says what to do, for whatever the user can mend."""
     try:
         app()
-    except (Misconfigured, Unusable, Refused) as error:
+    except (Misconfigured, Unusable, Refused, StoreFailed, StoreLost) as error:
         print(f"clew: {error}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from typing import Annotated
 
 import typer
-from rich.markup import escape
 
 from clew.bus import TextPreview
-from clew.cli.common import StoreOption, console
+from clew.cli.common import StoreOption, console, safe
 from clew.engine.counting import new_message
 from clew.engine.engine import DEFAULT_TENANT, Engine
 from clew.engine.models import resolve
@@ -79,7 +77,7 @@ async def _turn(engine: Engine, thread_id: str, model: str, instructions: str, s
         run_id=new_id("run"),
         dialect="chat",
         config=config,
-        expires_at=time.time_ns() // 1000 + expires * 1_000_000 if expires else None,
+        expires_at=engine.log.now() + expires * 1_000_000 if expires else None,
         metadata={},
     )
     await engine.desk.on_thread(thread_id, lambda: queue, actor="chat")
@@ -92,13 +90,13 @@ async def _print_answer(engine: Engine, thread_id: str, after: int) -> None:
     async for heard in engine.feed.follow(thread_id, after):
         if isinstance(heard, TextPreview):
             shown += heard.text
-            console.print(escape(heard.text), end="", soft_wrap=True)
+            console.print(safe(heard.text), end="", soft_wrap=True)
         elif isinstance(heard, Recorded):
             match heard.event:
                 case MessageAppended(content=content) if not shown:
-                    console.print(escape(plain_text(content)), end="", soft_wrap=True)
+                    console.print(safe(plain_text(content)), end="", soft_wrap=True)
                 case RunFailed(message=why):
-                    console.print(f"[red]{escape(why)}[/]")
+                    console.print(f"[red]{safe(why)}[/]")
                     return
                 case RunCompleted() | RunCancelled() | RunExpired() | RunIncomplete():
                     console.print()

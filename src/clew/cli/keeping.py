@@ -3,31 +3,32 @@
 from __future__ import annotations
 
 import asyncio
-import sqlite3
-from collections.abc import Callable, Iterator
+import time
 from typing import Annotated
 
-import httpx2
 import typer
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import Progress
 from rich.table import Table as Grid
 
 import clew_projections
-from clew.cli.common import JsonOption, StoreOption, console, open_log, print_json
-from clew.errors import Misconfigured
-from clew.log import Log, Reader, open_store
-from clew.log.chain import FIRST, Sealed, check
-from clew.projecting import Keeper, discover
+from clew.cli.common import PROGRESS_COLUMNS, JsonOption, StoreOption, ask_server, console, open_log, print_json
+from clew.errors import Misconfigured, StoreLocked
+from clew.log import Log, Reader, open_store, shown
+from clew.log.migrations import newest_migration
+from clew.projecting import Keeper, differences, discover
+from clew.proof.verify import verify_log
 from clew.settings import from_environment
 
-_PAGE_EVENTS = 5_000
+_DIFFERENCES_MAX = 10
+_POLL_SECONDS = 0.2
 
 projections = typer.Typer(help="The read models.", no_args_is_help=True)
 
 
 def add_to(app: typer.Typer) -> None:
     app.add_typer(projections, name="projections")
-    app.command(help="Check the settings, the file, the hash chains and the read models.")(doctor)
+    app.command(help="Check the settings, the store, the hash chains and the read models.")(doctor)
+    app.command(help="Bring a store up to this version of Clew: its tables, then its read models.")(migrate)
     app.command(help="Settle a tool call in doubt, on a server that runs.")(settle)
 
 
@@ -61,11 +62,12 @@ def status(store: StoreOption = None, as_json: JsonOption = False) -> None:
     console.print(grid)
 
 
-@projections.command("rebuild", help="Make a read model anew from the log, then swap. Stop the server first.")
+@projections.command("rebuild", help="Make read models anew from the log, then swap; a server may go on serving.")
 def rebuild(
     name: Annotated[str | None, typer.Argument()] = None,
     everything: Annotated[bool, typer.Option("--all", help="All of them.")] = False,
     store: StoreOption = None,
+    url: Annotated[str | None, typer.Option(help="The server that has the store, if one does.")] = None,
 ) -> None:
     keeper = Keeper(discover(clew_projections))
     if name is not None and name not in keeper.projections:
@@ -73,23 +75,63 @@ def rebuild(
     if name is None and not everything:
         raise Misconfigured("name a projection, or say --all")
     names = list(keeper.projections) if everything or name is None else [name]
-    log = Log(open_store(from_environment(store=store).store), keeper.inline, keeper.forget)
     try:
-        asyncio.run(_rebuild(keeper, log, names))
+        opened = open_store(from_environment(store=store).store)
+    except StoreLocked:
+        # Whoever writes to the file does it, in portions between what else it has to do.
+        _rebuild_by_server(url, names)
+        return
+    log = Log(opened, keeper.inline, keeper.forget, keeper.swapped)
+    try:
+        with Progress(*PROGRESS_COLUMNS, console=console) as progress:
+            task = progress.add_task(_what(names), total=None)
+
+            def advance(done: int, of: int) -> None:
+                progress.update(task, completed=done, total=of)
+
+            asyncio.run(keeper.rebuild(log, *names, progress=advance, gently=opened.shared))
     finally:
         log.close()
 
 
-async def _rebuild(keeper: Keeper, log: Log, names: list[str]) -> None:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console) as progress:
-        for name in names:
-            task = progress.add_task(name, total=None)
+def _what(names: list[str]) -> str:
+    return names[0] if len(names) == 1 else f"{len(names)} read models"
 
-            def advance(done: int, of: int, task: int = task) -> None:
-                progress.update(task, completed=done, total=of)  # type: ignore[arg-type]
 
-            await keeper.rebuild(log, name, advance)
+def _rebuild_by_server(url: str | None, names: list[str]) -> None:
+    answer = ask_server(url, "POST", "/clew/v1/projections/rebuild", {"names": names})
+    with Progress(*PROGRESS_COLUMNS, console=console) as progress:
+        task = progress.add_task(_what(names), total=None)
+        while answer["running"]:
+            progress.update(task, completed=answer["done"], total=answer["of"] or None)
+            time.sleep(_POLL_SECONDS)
+            answer = ask_server(url, "GET", "/clew/v1/projections/rebuild")
+        progress.update(task, completed=answer["done"], total=answer["of"] or None)
+    if answer["error"]:
+        raise Misconfigured(f"the server gave up: {answer['error']}")
+
+
+def migrate(store: StoreOption = None) -> None:
+    name = from_environment(store=store).store
+    stale = bring_up(name)
+    made = f"; made anew: {', '.join(stale)}" if stale else ""
+    console.print(f"{shown(name)} is up: migration {newest_migration()}{made}")
+
+
+def bring_up(store: str) -> list[str]:
+    """Migrate a store, and make the read models that are missing or old; gives the names of those."""
+    keeper = Keeper(discover(clew_projections))
+    log = Log(open_store(store), keeper.inline, keeper.forget, keeper.swapped)
+    try:
+        with log.reading() as reader:
+            standings = keeper.standings(reader)
+        stale = [one.name for one in standings if one.version != keeper.projections[one.name].version]
+        with Progress(*PROGRESS_COLUMNS, console=console, transient=True) as progress:
+            task = progress.add_task("read models", total=None)
+            asyncio.run(keeper.prepare(log, lambda done, of: progress.update(task, completed=done, total=of)))
+    finally:
+        log.close()
+    return stale
 
 
 def doctor(store: StoreOption = None, as_json: JsonOption = False) -> None:
@@ -97,12 +139,11 @@ def doctor(store: StoreOption = None, as_json: JsonOption = False) -> None:
     providers = ", ".join(
         f"{name} at {its.base_url} ({'with' if its.api_key else 'no'} key)" for name, its in settings.providers.items()
     )
-    found: list[tuple[str, bool, str]] = [("settings", True, f"store {settings.store}; {providers}")]
-    with open_log(store) as log:
-        for name, examine in (("file", _file), ("chains", _chains), ("read models", _read_models)):
-            with log.reading() as reader:
-                ok, told = examine(reader)
-            found.append((name, ok, told))
+    found: list[tuple[str, bool, str]] = [("settings", True, f"store {shown(settings.store)}; {providers}")]
+    with open_log(store) as log, log.reading() as reader:
+        found.append(("store", *_store(log, reader)))
+        found.append(("chains", *_chains(reader)))
+        found.append(("read models", *_read_models(reader)))
     if as_json:
         print_json([{"check": name, "ok": ok, "found": told} for name, ok, told in found])
     else:
@@ -112,45 +153,46 @@ def doctor(store: StoreOption = None, as_json: JsonOption = False) -> None:
         raise typer.Exit(1)
 
 
-def _file(reader: Reader) -> tuple[bool, str]:
-    try:
-        told = reader.rows("pragma quick_check(1)")[0][0]
-    except sqlite3.DatabaseError as error:
-        return False, str(error)
-    count, newest = reader.rows("select count(*), max(rowid) from events")[0]
-    if count != (newest or 0):
+def _store(log: Log, reader: Reader) -> tuple[bool, str]:
+    ok, told = log.store.examine(reader.cursor)
+    if not ok:
+        return False, told
+    count = reader.rows("select count(*) from events")[0][0]
+    newest = reader.head()
+    if count != newest:
         return False, f"{count} events, but the newest has position {newest}: some are missing"
-    return told == "ok", f"{count} events; sqlite says {told}"
+    return True, f"{count} events; {told}"
 
 
 def _chains(reader: Reader) -> tuple[bool, str]:
-    heads: dict[str, bytes] = {}
-    count = 0
-    for sealed in _all_sealed(reader):
-        stream = str(sealed.originator_id)
-        broken = check([sealed], heads.get(stream, FIRST))
-        if broken is not None:
-            return False, f"event {sealed.originator_version} of {stream} (position {sealed.position}): {broken[1]}"
-        heads[stream] = sealed.hash
-        count += 1
-    return True, f"{count} events in {len(heads)} streams verified"
-
-
-def _all_sealed(reader: Reader) -> Iterator[Sealed]:
-    position = 0
-    while page := reader.sealed(position, _PAGE_EVENTS):
-        yield from page
-        position = page[-1].position
+    found = verify_log(reader)
+    if found.faults:
+        return False, f"{found.faults[0]}; `clew verify` tells more"
+    return True, f"{found.events} events in {found.streams} streams verified, {found.covered} of them signed"
 
 
 def _read_models(reader: Reader) -> tuple[bool, str]:
-    behind = [one for one in Keeper(discover(clew_projections)).standings(reader) if one.behind]
+    """Every row is compared with what follows from the log; how far followers are behind is told, and no fault."""
+    keeper = Keeper(discover(clew_projections))
+    found = []
+    with Progress(*PROGRESS_COLUMNS, console=console, transient=True) as progress:
+        task = progress.add_task("comparing read models with the log", total=None)
+        for one in differences(
+            reader,
+            list(keeper.projections.values()),
+            lambda done, of: progress.update(task, completed=done, total=of),
+        ):
+            found.append(str(one))
+            if len(found) == _DIFFERENCES_MAX:
+                break
+    if found:
+        return False, "; ".join(found) + "; make them anew with `clew projections rebuild --all`"
+    behind = [one for one in keeper.standings(reader) if one.behind]
+    old = [one.name for one in behind if one.version != keeper.projections[one.name].version]
+    if old:
+        return False, f"of another version: {', '.join(old)}; `clew migrate` makes them anew"
     told = "; ".join(f"{one.name} is {one.behind} events behind" for one in behind)
-    inline = [one for one in behind if one.lifecycle == "inline"]
-    return not inline, told or "all up with the log"
-
-
-Examine = Callable[[Reader], tuple[bool, str]]
+    return True, f"as they follow from the log{'; ' + told if told else ''}"
 
 
 def settle(
@@ -161,17 +203,6 @@ def settle(
     by: Annotated[str, typer.Option(help="Who found out.")] = "a person",
     url: Annotated[str | None, typer.Option(help="The server. Else http://127.0.0.1 and CLEW_PORT.")] = None,
 ) -> None:
-    settings = from_environment()
-    base = url or f"http://127.0.0.1:{settings.port}"
-    headers = {"authorization": f"Bearer {settings.api_key}"} if settings.api_key else {}
-    try:
-        answer = httpx2.post(
-            f"{base}/clew/v1/runs/{run_id}/tool_calls/{tool_call_id}/settle",
-            json={"outcome": outcome, "output": output, "by": by},
-            headers=headers,
-        )
-    except httpx2.HTTPError as error:
-        raise Misconfigured(f"no server answers at {base} ({error}); start `clew serve`, or give --url") from error
-    if answer.is_error:
-        raise Misconfigured(f"the server refused: {answer.text}")
+    path = f"/clew/v1/runs/{run_id}/tool_calls/{tool_call_id}/settle"
+    ask_server(url, "POST", path, {"outcome": outcome, "output": output, "by": by})
     console.print(f"{tool_call_id} is settled: {outcome}")

@@ -1,31 +1,57 @@
-"""`clew serve` and `clew demo`."""
+"""`clew serve`, `clew work` and `clew demo`."""
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import logging
+import os
+import signal
 import socket
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Annotated
 
 import typer
 import uvicorn
+import uvloop
 
 from clew import tokens
 from clew.cli.common import StoreOption, console
 from clew.engine.engine import Engine
 from clew.engine.windows import prompt_window
 from clew.errors import Misconfigured
+from clew.log import is_postgres, shown
 from clew.server.app import make_app
 from clew.settings import Settings, from_environment
 from clew.wiring import make_engine
 
 _GRACE_SECONDS = 3
+_THREADS_SECONDS = 0.2
+_THREADS_MAX = 256
 _COLLECT_AFTER_OBJECTS = 20_000
+
+logger = logging.getLogger(__name__)
+
+ToolsOption = Annotated[
+    list[str] | None, typer.Option(help="module:name of tools that the server executes. May be repeated.")
+]
+ScriptOption = Annotated[
+    Path | None, typer.Option(help="Script for the provider `scripted`, which becomes the default.")
+]
+ProviderOption = Annotated[str | None, typer.Option(help="Provider of models that are named without one.")]
+LeaseOption = Annotated[
+    float | None, typer.Option(help="A run whose worker is silent for so long goes to another. Else 30.")
+]
+GraceOption = Annotated[
+    float | None, typer.Option(help="How long to finish what is under way, when told to end. Else 10.")
+]
 
 
 def add_to(app: typer.Typer) -> None:
     app.command(help="Serve the dialects and the native API.")(serve)
+    app.command(help="Drive the runs of a PostgreSQL store, beside `clew serve`; as many as you like.")(work)
     app.command(help="A conversation with an agent, a crash in the middle of it, and the audit. No key, no network.")(
         demo
     )
@@ -35,25 +61,92 @@ def serve(
     store: StoreOption = None,
     host: Annotated[str | None, typer.Option(help="Address to listen on. Other than loopback needs a key.")] = None,
     port: Annotated[int | None, typer.Option(help="Port; 0 takes any free one. Else CLEW_PORT, else 8787.")] = None,
-    tools: Annotated[
-        list[str] | None, typer.Option(help="module:name of tools that the server executes. May be repeated.")
-    ] = None,
-    script: Annotated[
-        Path | None, typer.Option(help="Script for the provider `scripted`, which becomes the default.")
-    ] = None,
-    default_provider: Annotated[str | None, typer.Option(help="Provider of models that are named without one.")] = None,
+    tools: ToolsOption = None,
+    script: ScriptOption = None,
+    default_provider: ProviderOption = None,
+    works: Annotated[
+        bool, typer.Option("--work/--no-work", help="Drive runs too, or leave them to `clew work`.")
+    ] = True,
+    lease_seconds: LeaseOption = None,
+    grace_seconds: GraceOption = None,
 ) -> None:
-    provider = default_provider or ("scripted" if script is not None else None)
     settings = from_environment(
         store=store,
         host=host,
         port=port,
         tools=tuple(tools) if tools else None,
         script=script,
-        default_provider=provider,
+        default_provider=default_provider or ("scripted" if script is not None else None),
+        works=works,
+        lease_seconds=lease_seconds,
+        grace_seconds=grace_seconds,
     )
-    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+    if not works and not is_postgres(settings.store):
+        raise Misconfigured("--no-work needs a PostgreSQL store: nobody else can drive the runs of a file")
+    _log_warnings()
     run_server(settings)
+
+
+def work(
+    store: StoreOption = None,
+    tools: ToolsOption = None,
+    script: ScriptOption = None,
+    default_provider: ProviderOption = None,
+    lease_seconds: LeaseOption = None,
+    grace_seconds: GraceOption = None,
+) -> None:
+    settings = from_environment(
+        store=store,
+        tools=tuple(tools) if tools else None,
+        script=script,
+        default_provider=default_provider or ("scripted" if script is not None else None),
+        lease_seconds=lease_seconds,
+        grace_seconds=grace_seconds,
+    )
+    if not is_postgres(settings.store):
+        raise Misconfigured("`clew work` needs a PostgreSQL store; on a file, `clew serve` drives the runs itself")
+    _log_warnings()
+    engine = make_engine(settings)
+    _warm()
+    _keep_memory_still()
+    uvloop.run(_work(engine))
+
+
+async def _work(engine: Engine) -> None:
+    """Until a signal comes; a second one does not wait for what is under way."""
+    told = asyncio.Event()
+    for signal_number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(signal_number, told.set)
+    _make_room_for_tools()
+    await engine.start()
+    console.print(f"Clew works on {shown(engine.settings.store)}")
+    await told.wait()
+    for signal_number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().remove_signal_handler(signal_number)
+    await engine.stop()
+    await _leave_tools_behind()
+
+
+def _make_room_for_tools() -> None:
+    """A tool that is no coroutine has a thread while it works; asyncio's own few would have most of them wait, started
+    as far as the log knows, while their time runs out."""
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(_THREADS_MAX, "clew-tool"))
+
+
+async def _leave_tools_behind() -> None:
+    """Python waits for its threads, and a tool's thread cannot be stopped. Whatever it may still do, its run has been
+    handed over, and nothing of it will be recorded here."""
+    ending = asyncio.ensure_future(asyncio.get_running_loop().shutdown_default_executor())
+    await asyncio.wait({ending}, timeout=_THREADS_SECONDS)
+    if not ending.done():
+        logger.warning("a tool was still at work when this process ended; its run goes on elsewhere")
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(0)
+
+
+def _log_warnings() -> None:
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s %(message)s")
 
 
 def run_server(settings: Settings) -> None:
@@ -66,7 +159,7 @@ def run_server(settings: Settings) -> None:
         raise
     address, port = listening.getsockname()[:2]
     _warm()
-    console.print(f"Clew serves http://{address}:{port}/v1  (store {settings.store})")
+    console.print(f"Clew serves http://{address}:{port}/v1  (store {shown(settings.store)})")
     config = uvicorn.Config(
         make_app(engine),
         log_level="warning",
@@ -76,11 +169,15 @@ def run_server(settings: Settings) -> None:
         timeout_graceful_shutdown=_GRACE_SECONDS,
         h11_max_incomplete_event_size=16_384,
     )
+    _keep_memory_still()
+    _Server(config, engine).run(sockets=[listening])
+
+
+def _keep_memory_still() -> None:
     # What start-up made lives as long as the process; the collector need not look at it again and again.
     gc.freeze()
     # What it keeps is mostly events in caches, which form no cycles: looking at them all less often costs nothing.
     gc.set_threshold(_COLLECT_AFTER_OBJECTS, 20, 100)
-    _Server(config, engine).run(sockets=[listening])
 
 
 class _Server(uvicorn.Server):
@@ -90,9 +187,14 @@ class _Server(uvicorn.Server):
         super().__init__(config)
         self._engine = engine
 
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        _make_room_for_tools()
+        await super().startup(sockets)
+
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        self._engine.bus.close()
+        self._engine.begin_to_stop()
         await super().shutdown(sockets)
+        await _leave_tools_behind()
 
 
 def _warm() -> None:

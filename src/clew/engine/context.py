@@ -1,149 +1,153 @@
 """Assembling a context: which items a model call is shown.
 
 It reads backwards from the newest item and stops at the budget, so it costs what the window costs and not what
-the thread does. Items go in units: a tool call is never parted from its result, nor from what the model said
-beside it. What is left out, and why, is part of the result.
+the thread does. What is left out or shown cleared, and why, is part of the result.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import groupby
 
-from clew.engine.counting import instruction_tokens, tool_tokens
-from clew.engine.windows import prompt_window
-from clew.errors import ClewError
-from clew.events.items import Item, MessageItem, ReasoningItem, ToolCallItem, ToolResultItem
-from clew.events.model import ContextTokens, ItemRange, LeftOut, Manifest
+from clew.engine.clearing import Clearing
+from clew.engine.counting import counted_exactly, instruction_tokens, tool_tokens
+from clew.engine.planning import Plan, plan
+from clew.engine.room import Budget, ContextTooLarge, budget_of, max_output
+from clew.engine.transcript import Past, Standing
+from clew.events.items import Item, MessageItem, SummaryItem
+from clew.events.model import Cleared, ContextTokens, InsteadOf, LeftOut, Manifest
 from clew.events.run import RunConfig
 from clew.events.usage import Usage
 from clew.log import Reader
-from clew.rules.commands import Cut
+from clew.rules.contexts import Cut
 from clew.rules.state import Thread
 from clew_projections import thread_view
-from clew_projections.thread_view import Segment
 
-_PAGE_ITEMS = 100
+__all__ = ["Context", "ContextTooLarge", "assemble"]
 
-
-class ContextTooLarge(ClewError):
-    """Not even the newest items fit. `limit_name` says which limit that is."""
-
-    def __init__(self, *, limit: int, limit_name: str, needed: int) -> None:
-        super().__init__(
-            f"the context needs at least {needed} tokens and {limit_name} allows {limit};"
-            " raise the limit or shorten the newest message"
-        )
-        self.limit_name = limit_name
+# These say by themselves which items are shown: themselves, and no summary of them.
+_WITHOUT_SUMMARIES = ("last_messages", "none")
+# The reason why something is left out that a summary stands for.
+SUMMARISED = "summarised"
 
 
 @dataclass(frozen=True, slots=True)
 class Context:
+    """`plan` is set when something is to be summarised first; this is then what is shown if that cannot be done."""
+
     items: list[Item]
     manifest: Manifest
     tokens: ContextTokens
     max_output_tokens: int | None
     cut: Cut | None
-
-
-@dataclass(frozen=True, slots=True)
-class Budget:
-    """How much may be shown. `tokens` is for items, `messages` counts messages; None means no limit of that kind.
-
-    `tokens_limit` is the limit that `tokens` is what is left of, and `tokens_name` its name.
-    """
-
-    tokens: int | None
-    tokens_limit: int
-    tokens_name: str
-    messages: int | None
-
-    def too_large(self, size: int) -> ContextTooLarge:
-        fixed = self.tokens_limit - (self.tokens or 0)
-        return ContextTooLarge(limit=self.tokens_limit, limit_name=self.tokens_name, needed=size + fixed)
+    plan: Plan | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """The newest items that fit, oldest first. `limit_name` is what forced the rest out, empty when nothing did."""
+    """The newest units that fit, the newest first. `limit_name` forced the rest out; it is empty when nothing did."""
 
-    items: list[Item]
+    units: Sequence[list[Item]]
     limit: int = 0
     limit_name: str = ""
 
+    @property
+    def items(self) -> list[Item]:
+        return [item for unit in reversed(self.units) for item in unit]
+
 
 def assemble(
-    reader: Reader, thread_id: str, thread: Thread, config: RunConfig, spent: Usage, server_limit: int | None
+    reader: Reader,
+    thread_id: str,
+    thread: Thread,
+    config: RunConfig,
+    spent: Usage,
+    server_limit: int | None,
+    *,
+    as_of: int | None = None,
+    summaries: bool = True,
+    imagined: Standing | None = None,
 ) -> Context:
-    """`spent` is what the run has used so far. Raises `ContextTooLarge`."""
+    """What the model is shown, and it is only read for that: nothing needs to be under way.
+
+    `spent` is what the run has used so far. With `as_of`, the context as it would have been at that position;
+    `thread` is then the state of the thread there. Without `summaries` it is as if there had never been one, but for
+    one that is `imagined`. Raises `ContextTooLarge`.
+    """
     instructions = instruction_tokens(config.instructions, config.model)
     tools = tool_tokens(config.tools, config.model)
-    budget = _budget(config, spent, server_limit, instructions.count + tools)
-    history = thread_view.segments(reader, thread_id)
-    kept = _first_message(reader, history, budget)
-    window = _window(reader, history, budget, config, kept)
-    whole = not window.limit_name
-    inside = kept is not None and any(item.place == kept.place for item in window.items)
-    first: list[Item] = [] if whole or kept is None or inside or not _fits(kept, window, budget) else [kept]
+    budget = budget_of(config, spent, server_limit, instructions.count + tools)
+    past = Past(reader, thread_view.segments(reader, thread_id, as_of), as_of)
+    shows_summaries = config.truncation.strategy not in _WITHOUT_SUMMARIES
+    standing = _standing(past, thread, summaries, imagined) if shows_summaries else None
+    kept = standing.item if standing is not None else _first_message(past, budget)
+    clearing = Clearing(budget.results) if budget.results is not None else None
+    window = _window(past, budget, config, kept, clearing, standing)
+    if standing is not None and not window.units:
+        # All that came after it was taken back; a summary of everything is nothing that a model could go on from.
+        return assemble(reader, thread_id, thread, config, spent, server_limit, as_of=as_of, summaries=False)
+    first = _kept(kept, window, budget)
     items = [*first, *window.items]
-    shown_tokens = sum(item.tokens for item in items)
-    left_out = () if whole else _left_out(history, first, window)
+    cleared, items_cleared = clearing.of(items) if clearing is not None else (None, 0)
     tokens = ContextTokens(
-        instructions=instructions.count, tools=tools, items=shown_tokens, exact=instructions.exact and not tools
+        instructions=instructions.count,
+        tools=tools,
+        items=sum(item.tokens for item in items),
+        exact=instructions.exact and not tools and counted_exactly(items, config.model),
     )
-    cut = None
-    if not whole and thread.items > len(items):
-        cut = Cut(
-            strategy=config.truncation.strategy,
-            left_out=left_out,
-            items=thread.items - len(items),
-            tokens_before=thread.tokens + instructions.count + tools,
-            tokens_after=tokens.total,
-            limit=window.limit,
-            limit_name=window.limit_name,
-        )
-    manifest = Manifest(shown=(*_ranges(first), *_ranges(window.items)), left_out=left_out, items=len(items))
-    return Context(items, manifest, tokens, _max_output(config, spent), cut)
+    left_out = _left_out(past, standing, first, window, budget)
+    cut = _cut(config, thread, items, window, budget, tokens, left_out, cleared, items_cleared)
+    manifest = Manifest(
+        shown=(*past.ranges(first), *past.ranges(window.items)),
+        left_out=left_out,
+        items=len(items),
+        as_of=reader.head() if as_of is None else as_of,
+        cleared=cleared,
+    )
+    outgrown = config.truncation.strategy == "summarise" and _outgrown(standing, first, window)
+    planned = plan(past, config, spent, server_limit, budget, window.units, standing) if outgrown else None
+    return Context(items, manifest, tokens, max_output(config, spent), cut, planned)
 
 
-def _budget(config: RunConfig, spent: Usage, server_limit: int | None, fixed: int) -> Budget:
-    """The tightest of the limits that hold for this call."""
-    messages = config.truncation.n if config.truncation.strategy == "last_messages" else None
-    limits: list[tuple[int, str]] = []
-    if config.limits.prompt_tokens is not None:
-        limits.append((config.limits.prompt_tokens - spent.input, "max_prompt_tokens"))
-    if server_limit is not None:
-        limits.append((server_limit, "context_tokens"))
-    if config.truncation.strategy != "none" and (window := prompt_window(config.model)) is not None:
-        limits.append((window, "context_window"))
-    if not limits:
-        return Budget(None, 0, "", messages)
-    tightest, name = min(limits)
-    return Budget(tightest - fixed, tightest, name, messages)
+def _standing(past: Past, thread: Thread, summaries: bool, imagined: Standing | None) -> Standing | None:
+    return past.standing(thread) if summaries else imagined
 
 
-def _first_message(reader: Reader, history: Sequence[Segment], budget: Budget) -> Item | None:
+def _first_message(past: Past, budget: Budget) -> Item | None:
     """The message of a user that the thread begins with. It says what this is about: kept while there is room."""
     if budget.tokens is None or budget.messages is not None:
         return None
-    row = next(thread_view.walk(reader, history, newest_first=False, page=1), None)
-    if row is None:
-        return None
-    (first,) = thread_view.items(reader, [row])
+    first = past.first()
     return first if isinstance(first, MessageItem) and first.role == "user" else None
 
 
+def _kept(kept: Item | None, window: Window, budget: Budget) -> list[Item]:
+    """What stands before the window: a summary, or the first message where something behind it is left out."""
+    if kept is None or not _fits(kept, window, budget):
+        return []
+    if isinstance(kept, SummaryItem):
+        return [kept]
+    inside = any(item.place == kept.place for item in window.items)
+    return [kept] if window.limit_name and not inside else []
+
+
 def _fits(kept: Item, window: Window, budget: Budget) -> bool:
-    room = (budget.tokens or 0) - sum(item.tokens for item in window.items)
-    return kept.tokens <= room
+    return budget.tokens is None or kept.tokens <= budget.tokens - sum(item.tokens for item in window.items)
 
 
-def _window(reader: Reader, history: Sequence[Segment], budget: Budget, config: RunConfig, kept: Item | None) -> Window:
+def _window(
+    past: Past,
+    budget: Budget,
+    config: RunConfig,
+    kept: Item | None,
+    clearing: Clearing | None,
+    standing: Standing | None,
+) -> Window:
     """The newest units that fit beside `kept`. The newest unit itself comes before everything else."""
     units: list[list[Item]] = []
     room, messages = budget.tokens, budget.messages
-    for unit in _units_backwards(reader, history):
+    for whole in past.backwards(standing.last if standing is not None else None):
+        unit = clearing.apply(whole) if clearing is not None else whole
         size = sum(item.tokens for item in unit)
         said = sum(isinstance(item, MessageItem) for item in unit)
         is_kept = kept is not None and unit[0].place == kept.place
@@ -151,93 +155,75 @@ def _window(reader: Reader, history: Sequence[Segment], budget: Budget, config: 
         if room is not None and size + reserved > room:
             if not units or config.truncation.strategy == "none":
                 raise budget.too_large(size)
-            return Window(_flattened(units), budget.tokens_limit, budget.tokens_name)
+            return Window(units, budget.tokens_limit, budget.tokens_name)
         if messages is not None and units and said > messages:
             assert budget.messages is not None
-            return Window(_flattened(units), budget.messages, "last_messages")
+            return Window(units, budget.messages, "last_messages")
         units.append(unit)
         room = None if room is None else room - size
         if kept is not None and room is not None and kept.tokens > room:
             # It fits beside nothing any more, so nothing needs to make room for it.
             kept = None
         messages = None if messages is None else messages - said
-    return Window(_flattened(units))
+    return Window(units)
 
 
-def _flattened(units: list[list[Item]]) -> list[Item]:
-    return [item for unit in reversed(units) for item in unit]
+def _outgrown(standing: Standing | None, first: Sequence[Item], window: Window) -> bool:
+    """Whether there was no room for everything, or not even for the summary of it."""
+    return bool(window.limit_name) or (standing is not None and not first)
 
 
-def _units_backwards(reader: Reader, history: Sequence[Segment]) -> Iterator[list[Item]]:
-    """Units from the newest to the oldest, each oldest item first.
-
-    A unit is one message, or all that belongs to one model call: reasoning, text, tool calls and their results.
-    """
-    unit: list[Item] = []
-    wanted: set[str] = set()
-    model_call_id: str | None = None
-    for item in _items_backwards(reader, history):
-        if isinstance(item, ToolResultItem):
-            if unit and not wanted:
-                yield unit[::-1]
-                unit, model_call_id = [], None
-            unit.append(item)
-            wanted.add(item.tool_call_id)
-            continue
-        belongs = bool(wanted) or (model_call_id is not None and _model_call(item) == model_call_id)
-        if unit and not belongs:
-            yield unit[::-1]
-            unit = []
-        unit.append(item)
-        model_call_id = _model_call(item)
-        if isinstance(item, ToolCallItem):
-            wanted.discard(item.tool_call_id)
-    if unit:
-        yield unit[::-1]
-
-
-def _model_call(item: Item) -> str | None:
-    return item.model_call_id if isinstance(item, (MessageItem, ReasoningItem, ToolCallItem)) else None
-
-
-def _items_backwards(reader: Reader, history: Sequence[Segment]) -> Iterator[Item]:
-    page: list[thread_view.ItemRow] = []
-    for row in thread_view.walk(reader, history, page=_PAGE_ITEMS):
-        page.append(row)
-        if len(page) == _PAGE_ITEMS:
-            yield from thread_view.items(reader, page)
-            page = []
-    yield from thread_view.items(reader, page)
-
-
-def _ranges(items: Sequence[Item]) -> tuple[ItemRange, ...]:
-    return tuple(
-        ItemRange(stream=stream, first=places[0].place.number, last=places[-1].place.number)
-        for stream, places in ((key, list(group)) for key, group in groupby(items, lambda item: item.place.stream))
-    )
-
-
-def _left_out(history: Sequence[Segment], first: Sequence[Item], window: Window) -> tuple[LeftOut, ...]:
-    """The stretch between the first message and the window, or before the window, stream by stream."""
-    oldest = window.items[0].place
-    found = []
+def _left_out(
+    past: Past, standing: Standing | None, first: Sequence[Item], window: Window, budget: Budget
+) -> tuple[LeftOut, ...]:
+    """What a summary stands for, and the stretch between the first item and the window, or before the window."""
+    found: list[LeftOut] = []
     after = first[-1].place if first else None
-    begun = after is None
-    for segment in history:
-        low = 1
-        if not begun and after is not None:
-            if segment.stream != after.stream:
-                continue
-            begun, low = True, after.number + 1
-        high = oldest.number - 1 if segment.stream == oldest.stream else segment.upto_version
-        if high is not None and low <= high:
-            items = ItemRange(stream=segment.stream, first=low, last=high)
-            found.append(LeftOut(items=items, reason=window.limit_name))
-        if segment.stream == oldest.stream:
-            break
+    reason = window.limit_name
+    if standing is not None:
+        after = standing.last
+        told = SUMMARISED if first else budget.tokens_name
+        beyond = past.stretch(None, after, including=True)
+        found += [LeftOut(items=one, reason=told) for one in beyond]
+    if reason and window.units:
+        between = past.stretch(after, window.units[-1][0].place)
+        found += [LeftOut(items=one, reason=reason) for one in between]
     return tuple(found)
 
 
-def _max_output(config: RunConfig, spent: Usage) -> int | None:
-    limit = config.limits.completion_tokens
-    return None if limit is None else max(1, limit - spent.output)
+def _cut(
+    config: RunConfig,
+    thread: Thread,
+    items: Sequence[Item],
+    window: Window,
+    budget: Budget,
+    tokens: ContextTokens,
+    left_out: tuple[LeftOut, ...],
+    cleared: Cleared | None,
+    items_cleared: int,
+) -> Cut | None:
+    left = thread.items - sum(not isinstance(item, SummaryItem) for item in items)
+    if (not left_out or left <= 0) and cleared is None:
+        return None
+    summary = items[0] if items and isinstance(items[0], SummaryItem) else None
+    limit, limit_name = window.limit, window.limit_name
+    if not limit_name and cleared is not None:
+        limit, limit_name = budget.results or 0, "clear_tool_results"
+    elif not limit_name and summary is not None:
+        limit, limit_name = summary.tokens, "summary"
+    elif not limit_name:
+        limit, limit_name = budget.tokens_limit, budget.tokens_name
+    strategy = config.truncation.strategy
+    no_room = strategy == "summarise" and (bool(window.limit_name) or summary is None)
+    return Cut(
+        strategy="auto" if no_room else strategy,
+        left_out=left_out,
+        items=max(0, left) if left_out else 0,
+        tokens_before=thread.tokens + tokens.instructions + tokens.tools,
+        tokens_after=tokens.total,
+        limit=limit,
+        limit_name=limit_name,
+        cleared=cleared.items if cleared is not None else (),
+        items_cleared=items_cleared,
+        instead_of=InsteadOf(strategy=strategy, reason="no_room") if no_room else None,
+    )

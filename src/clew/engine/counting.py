@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Iterable
 from functools import lru_cache
 
 import orjson
 
 from clew.events.content import Attachment, Content, Metadata, Refusal, Text, Tokens
+from clew.events.items import Item
 from clew.events.message import Role
 from clew.events.run import Tool
 from clew.ids import new_id
-from clew.rules.commands import NewMessage
-from clew.tokens import count_text
+from clew.rules.parts import NewMessage
+from clew.tokens import count_text, encoding_name_for
+from clew.tokens.encodings import ranks_of
 
 # A thread's items are counted before it is known which model will read them.
 _COMMON_MODEL = "gpt-4o"
+# Counting the tokens of a text of this length takes about as long as a whole request otherwise does.
+_COUNTED_HERE_CHARS_MAX = 16_000
 # What a picture costs depends on its size and on the provider; this is a middling one.
 _IMAGE_TOKENS = 765
 
@@ -38,6 +44,13 @@ def content_tokens(content: Content) -> Tokens:
     return Tokens(encoding=encoding, count=count, exact=exact)
 
 
+def reasoning_tokens(blocks: tuple[str, ...], reported: int, model: str) -> Tokens:
+    """An estimate: what the provider says that reasoning took, else what its blocks have as text."""
+    counted = count_text("".join(blocks), model) if not reported else None
+    count, encoding = (counted.count, counted.encoding) if counted is not None else (reported, "o200k_base")
+    return Tokens(encoding=encoding, count=count, exact=False)
+
+
 def new_message(
     role: Role,
     content: Content,
@@ -54,6 +67,27 @@ def new_message(
         metadata=metadata,
         tokens=content_tokens(content),
     )
+
+
+def counted_exactly(items: Iterable[Item], model: str) -> bool:
+    """Whether the counts of these items are what `model` makes of them. What has no tokens was not counted."""
+    encoding, exact = encoding_name_for(model)
+    ranks = ranks_of(encoding)
+    return exact and all(
+        not item.tokens or (item.encoding is not None and ranks_of(item.encoding) == ranks) for item in items
+    )
+
+
+async def counted_message(role: Role, content: Content, *, metadata: Metadata | None = None) -> NewMessage:
+    """The same, and the loop is not held up by a long text."""
+    chars = sum(len(part.text) for part in content if isinstance(part, Text))
+    if chars <= _COUNTED_HERE_CHARS_MAX:
+        return new_message(role, content, metadata=metadata)
+    return await asyncio.to_thread(new_message, role, content, metadata=metadata)
+
+
+async def counted_text(text: str) -> Tokens:
+    return text_tokens(text) if len(text) <= _COUNTED_HERE_CHARS_MAX else await asyncio.to_thread(text_tokens, text)
 
 
 @lru_cache(maxsize=1_024)

@@ -12,12 +12,14 @@ from collections.abc import Coroutine, Iterable, Sequence
 from typing import Any, assert_never
 
 from clew.engine.asking import ask, report_lost
-from clew.engine.calling import call_tool
+from clew.engine.calling import call_tool, settle_by_policy
+from clew.engine.gate import end_at
 from clew.engine.hand import Hand
+from clew.engine.handing_over import hand_over
 from clew.errors import StaleFence
-from clew.events.run import RunConfig, RunQueued
+from clew.events.run import RunQueued, RunReconfigured
 from clew.rules.commands import ExpireRun, FinishCancel
-from clew.rules.moves import AskModel, Await, Cancel, Move, ReportLost, RunTools, Stop, next_move
+from clew.rules.moves import AskModel, Await, Cancel, HandOver, Move, ReportLost, RunTools, Stop, next_move
 from clew.rules.state import ActiveRun, OpenCall
 from clew_projections import run_view
 
@@ -27,10 +29,16 @@ _AFTER_EXPIRY_SECONDS = 0.01
 
 async def drive(hand: Hand) -> None:
     """Go on until the run ends, waits for somebody, or is somebody else's."""
-    queued = hand.queued or _queued(hand)
-    timer = _interrupt_at(hand, queued.expires_at)
+    wanted = _Wanted(hand)
+    run = hand.run()
+    if run is None:
+        return
+    config = wanted.of(run).config
+    hand.of = hand.of.for_run(config)
+    hand.late_at = hand.of.budgets.late_at(hand, config)
+    timer = _interrupt_at(hand, min(filter(None, (run.expires_at, hand.late_at)), default=None))
     try:
-        while await _one_move(hand, queued.config):
+        while await _one_move(hand, wanted):
             pass
     except StaleFence:
         # Somebody else holds the run now, or it has ended: nothing that this worker does counts any more.
@@ -40,23 +48,39 @@ async def drive(hand: Hand) -> None:
             timer.cancel()
 
 
-def _queued(hand: Hand) -> RunQueued:
-    with hand.of.log.reading() as reader:
-        view = run_view.run(reader, hand.run_id)
-        assert view is not None, "a run that is driven was queued"
-        event = reader.event(view.queued).event
-    assert isinstance(event, RunQueued)
-    return event
+class _Wanted:
+    """What is wanted of a run: how it was queued, with the newest configuration, since its client may give it another
+    one with each answer."""
+
+    def __init__(self, hand: Hand) -> None:
+        self._hand = hand
+        self._queued = hand.queued
+        self._number = 0
+
+    def of(self, run: ActiveRun) -> RunQueued:
+        if self._queued is None or self._number != run.reconfigured:
+            self._queued, self._number = self._newest(), run.reconfigured
+        return self._queued
+
+    def _newest(self) -> RunQueued:
+        with self._hand.of.log.reading() as reader:
+            view = run_view.run(reader, self._hand.run_id)
+            assert view is not None, "a run that is driven was queued"
+            queued, configured = reader.event(view.queued).event, reader.event(view.configured).event
+        assert isinstance(queued, RunQueued)
+        if isinstance(configured, RunReconfigured):
+            return queued.model_copy(update={"config": configured.config})
+        return queued
 
 
-def _interrupt_at(hand: Hand, expires_at: int | None) -> asyncio.TimerHandle | None:
-    if expires_at is None:
+def _interrupt_at(hand: Hand, at: int | None) -> asyncio.TimerHandle | None:
+    if at is None:
         return None
-    seconds = max(0.0, (expires_at - hand.of.now()) / 1_000_000) + _AFTER_EXPIRY_SECONDS
+    seconds = max(0.0, (at - hand.of.now()) / 1_000_000) + _AFTER_EXPIRY_SECONDS
     return asyncio.get_running_loop().call_later(seconds, hand.interrupted.set)
 
 
-async def _one_move(hand: Hand, config: RunConfig) -> bool:
+async def _one_move(hand: Hand, wanted: _Wanted) -> bool:
     """Whether there may be another one."""
     run = hand.run()
     if run is None:
@@ -65,18 +89,27 @@ async def _one_move(hand: Hand, config: RunConfig) -> bool:
     if run.expires_at is not None and now >= run.expires_at and not run.in_doubt:
         await hand.do(ExpireRun(thread_id=hand.thread_id, run_id=hand.run_id, now=now))
         return False
+    if run.fence != hand.fence and (hand.fence or hand.claimed not in (None, run.fence)):
+        raise StaleFence(run_id=run.run_id, fence=hand.fence or hand.claimed or 0, newest=run.fence)
+    if run.in_doubt and not hand.fence and isinstance(next_move(run), Await):
+        # Whoever doubted may have died before it was settled as the tool's policy says. Asking takes nothing over.
+        return await settle_by_policy(hand, run)
     if run.status == "in_progress" and run.fence != hand.fence:
-        if hand.fence:
-            raise StaleFence(run_id=run.run_id, fence=hand.fence, newest=run.fence)
         # Its worker is dead, or its lease ran out; from here on that one's appends are refused.
-        await hand.take()
+        await hand.take(run)
         return True
     hand.interrupted.clear()
+    if run.status in ("queued", "in_progress") and not run.in_doubt:
+        late = hand.of.budgets.late(hand, wanted.of(run).config)
+        if late is not None:
+            if await hand.holds(run):
+                await hand.do(end_at(hand, late))
+            return True
     move = next_move(run)
-    if run.status == "queued" and isinstance(move, (ReportLost, RunTools, Stop)):
-        await hand.take()
+    if run.status == "queued" and isinstance(move, (ReportLost, RunTools, HandOver, Stop)):
+        await hand.take(run)
         return True
-    return await _make(hand, move, run, config)
+    return await _make(hand, move, run, wanted)
 
 
 async def _run_tools(hand: Hand, calls: Sequence[OpenCall]) -> None:
@@ -102,10 +135,10 @@ def _is_over(hand: Hand) -> bool:
     run = hand.run()
     if run is None or run.status == "cancelling":
         return True
-    return run.expires_at is not None and hand.of.now() >= run.expires_at
+    return any(at is not None and hand.of.now() >= at for at in (run.expires_at, hand.late_at))
 
 
-async def _make(hand: Hand, move: Move, run: ActiveRun, config: RunConfig) -> bool:
+async def _make(hand: Hand, move: Move, run: ActiveRun, wanted: _Wanted) -> bool:
     match move:
         case Await():
             return False
@@ -116,10 +149,12 @@ async def _make(hand: Hand, move: Move, run: ActiveRun, config: RunConfig) -> bo
             await report_lost(hand)
         case RunTools(calls=calls):
             await _run_tools(hand, calls)
+        case HandOver(call=call):
+            await hand_over(hand, run, call, wanted.of(run))
         case Stop(reason=reason):
             await hand.end_incomplete(reason)
         case AskModel():
-            await ask(hand, run, config)
+            await ask(hand, run, wanted.of(run).config)
         case _:
             assert_never(move)
     return True

@@ -3,23 +3,43 @@
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field, replace
 
 from clew.bus import Bus
-from clew.desk import Desk
+from clew.desk import Desk, Key
+from clew.engine.budgets import Budgets
+from clew.engine.configuring import successor
 from clew.engine.tools import Toolbox
-from clew.events.run import RunQueued
+from clew.events.run import RunConfig, RunQueued, RunStarted
 from clew.log import Log
+from clew.prices import Prices
 from clew.providers.base import Provider
-from clew.rules.commands import Claim, EndIncomplete, FailRun, StartRun, ThreadCommand
+from clew.rules.commands import (
+    EndIncomplete,
+    FailRun,
+    StartRun,
+    ThreadCommand,
+)
+from clew.rules.parts import Claim
 from clew.rules.state import ActiveRun
+
+
+async def wait(hand: Hand, seconds: float) -> bool:
+    """Whether the time passed without an interruption."""
+    try:
+        await asyncio.wait_for(hand.interrupted.wait(), seconds)
+    except TimeoutError:
+        return True
+    return False
 
 
 @dataclass(frozen=True, slots=True)
 class Driving:
-    """What driving needs, the same for all runs of a process. `now` is in microseconds since 1970."""
+    """What driving needs, the same for all runs of a process. `pause` is between two attempts at a model call.
+
+    `successor` works out the run of an agent that a thread is handed over to.
+    """
 
     log: Log
     desk: Desk
@@ -30,7 +50,18 @@ class Driving:
     lease_seconds: float = 30.0
     model_attempts_max: int = 6
     context_tokens: int | None = None
-    now: Callable[[], int] = lambda: time.time_ns() // 1000
+    prices: Prices = field(default_factory=Prices)
+    budgets: Budgets = field(default_factory=Budgets)
+    pause: Callable[[Hand, float], Awaitable[bool]] = wait
+    successor: Callable[..., tuple[str, RunConfig] | None] = successor
+
+    def now(self) -> int:
+        """The store's clock, in microseconds since 1970: every process on a log goes by the same."""
+        return self.log.now()
+
+    def for_run(self, config: RunConfig) -> Driving:
+        toolbox = self.toolbox.for_run(config, self.log)
+        return self if toolbox is self.toolbox else replace(self, toolbox=toolbox)
 
     @property
     def claim(self) -> Claim:
@@ -41,14 +72,18 @@ class Driving:
 class Hand:
     """`fence` is 0 until this worker has taken the run. `interrupted` is set when something cannot wait.
 
-    `queued` is the event that the run began with, if it is at hand already.
+    `queued` is the event that the run began with, if it is at hand already. `claimed` is the fence that the run had
+    when it was claimed on the board; where a worker is alone it claims nothing, and takes the run as it is. `late_at`
+    is when its own limit of seconds is used up, in microseconds.
     """
 
     of: Driving
     thread_id: str
     run_id: str
     queued: RunQueued | None = None
+    claimed: int | None = None
     fence: int = 0
+    late_at: int | None = None
     interrupted: asyncio.Event = field(default_factory=asyncio.Event)
 
     def run(self) -> ActiveRun | None:
@@ -56,18 +91,29 @@ class Hand:
         run = self.of.desk.thread(self.thread_id).run
         return run if run is not None and run.run_id == self.run_id else None
 
-    async def do(self, command: ThreadCommand) -> bool:
-        """Whether anything happened. Raises `StaleFence` when the run is not in this hand any more."""
-        done = await self.of.desk.on_thread(self.thread_id, lambda: command, actor=self.of.worker)
+    async def do(self, command: ThreadCommand, key: Key | None = None) -> bool:
+        """Whether anything happened. Raises `StaleFence` when the run is not in this hand any more.
+
+        With `key`, it happens once only, whoever else would do it.
+        """
+        done = await self.of.desk.on_thread(self.thread_id, lambda: command, actor=self.of.worker, key=key)
+        for recorded in done.events:
+            if isinstance(recorded.event, RunStarted) and recorded.event.run_id == self.run_id:
+                # From the event, not from the state: by now that may be another worker's.
+                self.fence = recorded.event.fence
         return bool(done.events)
 
-    async def take(self) -> None:
-        await self.do(StartRun(thread_id=self.thread_id, run_id=self.run_id, claim=self.of.claim))
-        self.note_fence()
+    async def take(self, run: ActiveRun) -> None:
+        """Take the run as it was seen. Raises `StaleFence` when somebody else has taken it since."""
+        command = StartRun(thread_id=self.thread_id, run_id=self.run_id, fence=run.fence, claim=self.of.claim)
+        if not await self.do(command):
+            self.fence = -1
 
-    def note_fence(self) -> None:
-        run = self.run()
-        self.fence = run.fence if run is not None else -1
+    async def holds(self, run: ActiveRun) -> bool:
+        """Take the run if it is still queued: only who holds it may end it, or have it wait."""
+        if run.status == "queued":
+            await self.take(run)
+        return self.fence > 0
 
     async def end_incomplete(self, reason: str) -> None:
         await self.do(EndIncomplete(thread_id=self.thread_id, run_id=self.run_id, fence=self.fence, reason=reason))

@@ -6,16 +6,19 @@ import time
 from collections.abc import Callable
 from contextlib import aclosing
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
-from clew.bus import AnswerDropped, Bus, CallPreview, TextPreview
-from clew.engine.counting import text_tokens
+from clew.bus import AnswerDropped, Bus, CallPreview, ReasoningPreview, TextPreview
+from clew.engine.counting import reasoning_tokens, text_tokens
 from clew.errors import ProviderFailed
-from clew.events.content import Content, Refusal, Text
+from clew.events.content import Content, Refusal, Text, Tokens
+from clew.events.price import Price
 from clew.events.run import RunConfig
-from clew.events.tool import Executor
+from clew.events.tool import Executor, HandingOver
 from clew.ids import new_id
-from clew.providers.base import Answer, CallPiece, Provider, TextPiece
-from clew.rules.commands import AnsweredCall, AnsweredMessage, RecordAnswer
+from clew.providers.base import Answer, CallPiece, Provider, ReasoningPiece, TextPiece, UsageSoFar
+from clew.rules.commands import RecordAnswer
+from clew.rules.parts import AnsweredCall, AnsweredMessage
 
 
 @dataclass(slots=True)
@@ -32,6 +35,8 @@ class Attempt:
     started: float = field(default_factory=time.perf_counter)
     first_token_ms: float | None = None
     call_ids: dict[int, str] = field(default_factory=dict)
+    for_client: dict[int, bool] = field(default_factory=dict)
+    so_far: UsageSoFar | None = None
 
     def elapsed_ms(self) -> float:
         return round((time.perf_counter() - self.started) * 1000, 3)
@@ -40,11 +45,23 @@ class Attempt:
         return AnswerDropped(self.run_id, self.model_call_id, self.message_id, self.message_step_id, self.calls_step_id)
 
 
-async def listen(provider: Provider, body: bytes, attempt: Attempt, bus: Bus) -> Answer:
+@dataclass(frozen=True, slots=True)
+class Making:
+    """How a call that the model wants is made: by whom, whether somebody must allow it, whether it hands over."""
+
+    executor: Executor
+    confirm: bool = False
+    handing_over: HandingOver | None = None
+
+
+Ways: TypeAlias = Callable[[str], Making]
+
+
+async def listen(provider: Provider, body: bytes, attempt: Attempt, bus: Bus, ways: Ways) -> Answer:
     """Send `body` and hear the answer out, showing previews. Raises `ProviderFailed`."""
     async with aclosing(provider.call(body)) as pieces:
         async for piece in pieces:
-            if attempt.first_token_ms is None:
+            if attempt.first_token_ms is None and not isinstance(piece, UsageSoFar):
                 attempt.first_token_ms = attempt.elapsed_ms()
             match piece:
                 case TextPiece(text=text):
@@ -58,15 +75,22 @@ async def listen(provider: Provider, body: bytes, attempt: Attempt, bus: Bus) ->
                             text,
                         ),
                     )
+                case ReasoningPiece(text=text, signature=signature, begins=begins):
+                    thought = ReasoningPreview(attempt.run_id, attempt.model_call_id, text, signature, begins)
+                    bus.preview(attempt.thread_id, thought)
+                case UsageSoFar():
+                    attempt.so_far = piece
                 case CallPiece():
-                    _preview_call(piece, attempt, bus)
+                    _preview_call(piece, attempt, bus, ways)
                 case Answer():
                     return piece
     raise ProviderFailed("the answer has no end", code="broken_stream", retryable=True)
 
 
-def _preview_call(piece: CallPiece, attempt: Attempt, bus: Bus) -> None:
+def _preview_call(piece: CallPiece, attempt: Attempt, bus: Bus, ways: Ways) -> None:
     tool_call_id = piece.tool_call_id
+    if piece.name:
+        attempt.for_client[piece.index] = ways(piece.name).executor == "client"
     if tool_call_id is not None:
         # Two calls of one answer must not share an id; the second gets one of ours, here and in the log.
         if tool_call_id in attempt.call_ids.values():
@@ -82,13 +106,21 @@ def _preview_call(piece: CallPiece, attempt: Attempt, bus: Bus) -> None:
             tool_call_id,
             piece.name,
             piece.arguments,
+            attempt.for_client.get(piece.index, True),
         ),
     )
 
 
 def answer_command(
-    answer: Answer, attempt: Attempt, config: RunConfig, executor: Callable[[str], Executor]
+    answer: Answer,
+    attempt: Attempt,
+    config: RunConfig,
+    ways: Ways,
+    price: Price | None,
+    *,
+    sends_reasoning: bool = False,
 ) -> RecordAnswer:
+    """`sends_reasoning`: what the model thought goes back to its provider, and takes room in later contexts."""
     content = _content(answer)
     message = None
     if content or not answer.tool_calls:
@@ -100,23 +132,7 @@ def answer_command(
             assistant_id=config.assistant_id,
             tokens=text_tokens((answer.text or "") + (answer.refusal or ""), config.model),
         )
-    calls = []
-    taken: set[str] = set()
-    for index, call in enumerate(answer.tool_calls):
-        tool_call_id = attempt.call_ids.get(index) or call.tool_call_id
-        if not tool_call_id or tool_call_id in taken:
-            tool_call_id = new_id("call")
-        taken.add(tool_call_id)
-        calls.append(
-            AnsweredCall(
-                tool_call_id=tool_call_id,
-                step_id=attempt.calls_step_id,
-                name=call.name,
-                arguments=call.arguments,
-                executor=executor(call.name),
-                tokens=text_tokens(call.name + call.arguments, config.model),
-            )
-        )
+    calls = _calls(answer, attempt, config, ways)
     return RecordAnswer(
         thread_id=attempt.thread_id,
         run_id=attempt.run_id,
@@ -131,11 +147,45 @@ def answer_command(
         first_token_ms=attempt.first_token_ms,
         duration_ms=attempt.elapsed_ms(),
         reasoning_provider=config.provider,
+        reasoning_model=config.model,
         reasoning_id=new_id("rs"),
         reasoning=answer.reasoning,
+        reasoning_tokens=_reasoning(answer, config.model) if sends_reasoning else None,
         message=message,
-        calls=tuple(calls),
+        calls=calls,
+        price=price,
+        pricing_context=answer.pricing_context,
     )
+
+
+def _calls(answer: Answer, attempt: Attempt, config: RunConfig, ways: Ways) -> tuple[AnsweredCall, ...]:
+    """Each with an id that no other one of the answer has."""
+    calls = []
+    taken: set[str] = set()
+    for index, call in enumerate(answer.tool_calls):
+        tool_call_id = attempt.call_ids.get(index) or call.tool_call_id
+        if not tool_call_id or tool_call_id in taken:
+            tool_call_id = new_id("call")
+        taken.add(tool_call_id)
+        making = ways(call.name)
+        calls.append(
+            AnsweredCall(
+                tool_call_id=tool_call_id,
+                step_id=attempt.calls_step_id,
+                name=call.name,
+                arguments=call.arguments,
+                executor=making.executor,
+                confirm=making.confirm,
+                handing_over=making.handing_over,
+                tokens=text_tokens(call.name + call.arguments, config.model),
+            )
+        )
+    return tuple(calls)
+
+
+def _reasoning(answer: Answer, model: str) -> Tokens | None:
+    reported = answer.usage.reasoning if answer.usage is not None else 0
+    return reasoning_tokens(answer.reasoning, reported, model) if answer.reasoning else None
 
 
 def _content(answer: Answer) -> Content:

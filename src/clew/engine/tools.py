@@ -7,6 +7,8 @@ What is declared decides what a crash leads to. A `pure` or `idempotent` tool is
 idempotency key. A tool with effect `once`, which is what a tool is that declares nothing, is never called twice:
 its call is in doubt until it is settled, by `in_doubt`: "ask" a person, "tell_model" that nobody knows, or a probe,
 a function that is given the idempotency key and says what happened.
+
+A tool with `requires_confirmation` is only called once the client of the run, or a person, has allowed that call.
 """
 
 from __future__ import annotations
@@ -25,7 +27,9 @@ import orjson
 from pydantic import ConfigDict, ValidationError, validate_call
 
 from clew.errors import Misconfigured
+from clew.events.run import RunConfig
 from clew.events.tool import Effect, SettledOutcome
+from clew.log import Log
 
 OUTPUT_BYTES_MAX = 64_000
 TIMEOUT_SECONDS = 60.0
@@ -55,6 +59,7 @@ class ServerTool:
     output_bytes_max: int = OUTPUT_BYTES_MAX
     in_doubt: InDoubt = "ask"
     probe: Probe | None = None
+    requires_confirmation: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,12 +81,20 @@ def tool(
     output_bytes_max: int = OUTPUT_BYTES_MAX,
     in_doubt: InDoubt = "ask",
     probe: Probe | None = None,
+    requires_confirmation: bool = False,
 ) -> Callable[[Callable[..., Any]], ServerTool]:
     """Declare a function as a tool that the server executes."""
 
     def declare(function: Callable[..., Any]) -> ServerTool:
         return ServerTool(
-            name or function.__name__, function, effect, timeout_seconds, output_bytes_max, in_doubt, probe
+            name or function.__name__,
+            function,
+            effect,
+            timeout_seconds,
+            output_bytes_max,
+            in_doubt,
+            probe,
+            requires_confirmation,
         )
 
     return declare
@@ -101,8 +114,19 @@ class Toolbox:
     def get(self, name: str) -> ServerTool | None:
         return self._tools.get(name)
 
+    def for_run(self, config: RunConfig, log: Log) -> Toolbox:
+        """What a run is to use: these, or stand-ins when it is another run made anew."""
+        if config.rerun is None or config.rerun.tools == "again":
+            return self
+        from clew.engine.standing_in import StandIns
+
+        return StandIns(config.rerun, log)
+
     def names(self) -> list[str]:
         return sorted(self._tools)
+
+    async def execute(self, tool: ServerTool, arguments: str, info: ToolCallInfo) -> Result:
+        return await execute(tool, arguments, info)
 
 
 def load_tools(names: Iterable[str]) -> Toolbox:

@@ -1,28 +1,33 @@
 """The worker: takes runs that want one, drives many at once, ends those whose time is over.
 
-Runs that begin in this process are heard of at once. The board is read besides, at start and now and then: for
-runs that another process queued, or left behind when it died.
+Where a process has its log to itself, runs are taken as they begin, and at start those that were left behind. Where
+others work on the log too, every run is claimed on the board first. The board is looked at when word comes of
+something new, and now and then unasked.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
-import time
 from collections.abc import Sequence
-from typing import Any
 
+from clew.engine.claiming import Claims
 from clew.engine.driving import drive
+from clew.engine.ending import end
 from clew.engine.hand import Driving, Hand
-from clew.errors import ClewError, Refused
+from clew.errors import ClewError, Refused, StaleFence, StoreLost
 from clew.events.base import Event, Recorded
 from clew.events.run import RunCancelled, RunCancelRequested, RunExpired, RunQueued
-from clew.events.tool import ToolReturned, ToolSettled
-from clew.rules.commands import ExpireRun, FailRun
+from clew.events.tool import ToolConfirmed, ToolReturned, ToolSettled
+from clew.rules.commands import ExpireRun
 from clew_projections import run_board
 
 _SWEEP_SECONDS = 0.5
 _SWEEP_RUNS_MAX = 1_000
+# So that one worker does not take all that is waiting while others have nothing to do.
+_CLAIM_RUNS_MAX = 50
+_AGAIN_SECONDS = 0.5
 RUNS_MAX = 2_000
 
 logger = logging.getLogger(__name__)
@@ -35,79 +40,101 @@ class Worker:
         self._driving = driving
         self._hands: dict[str, Hand] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
-        self._again: set[str] = set()
-        self._alone = alone
-        self._sweeper: asyncio.Task[None] | None = None
-        self._renewed = time.monotonic()
+        self._again: dict[str, int | None] = {}
+        self._claims = None if alone else Claims(driving)
+        self._looked_back = False
+        self._stopping = False
+        self._keepers: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
-        self._sweeper = asyncio.create_task(self._sweep_for_ever())
+        self._keepers = [asyncio.create_task(self._sweep_for_ever())]
+        if self._claims is not None:
+            self._keepers += [
+                asyncio.create_task(self._claim_for_ever(self._claims)),
+                asyncio.create_task(self._renew_for_ever(self._claims)),
+            ]
 
-    async def stop(self) -> None:
-        """Let go of everything at once. What was under way goes on where the log ends, after the next start."""
-        tasks = [*self._tasks.values(), *([self._sweeper] if self._sweeper is not None else [])]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+    def take_no_more(self) -> None:
+        self._stopping = True
+
+    async def stop(self, grace_seconds: float = 0.0) -> None:
+        """Take nothing more, finish what can be finished in time, and let go of the rest: it goes on elsewhere, or
+        where the log ends after the next start."""
+        self.take_no_more()
+        if self._tasks and grace_seconds > 0:
+            await asyncio.wait(set(self._tasks.values()), timeout=grace_seconds)
+        left = list(self._hands.values())
+        await end([*self._tasks.values(), *self._keepers])
+        if self._claims is not None:
+            with contextlib.suppress(StoreLost):
+                await self._claims.give_back(left)
 
     def committed(self, recorded: Sequence[Recorded[Event]]) -> None:
-        """Hears every commit of this process, in order."""
+        """Hears every commit, in order; of other processes after a while."""
         for one in recorded:
+            self._driving.budgets.heard(one)
             match one.event:
                 case RunQueued(run_id=run_id):
-                    self._take(one.stream, run_id, one.event)
+                    self._want(one.stream, run_id, one.event)
                 case ToolSettled(run_id=run_id):
-                    self._take(one.stream, run_id)
-                case ToolReturned(run_id=run_id) if run_id not in self._hands:
-                    self._take(one.stream, run_id)
+                    self._want(one.stream, run_id)
+                case ToolReturned(run_id=run_id) | ToolConfirmed(run_id=run_id) if run_id not in self._hands:
+                    self._want(one.stream, run_id)
                 case RunCancelRequested(run_id=run_id):
                     if run_id in self._hands:
                         self._hands[run_id].interrupted.set()
-                    self._take(one.stream, run_id)
+                    self._want(one.stream, run_id)
                 case RunCancelled(run_id=run_id) | RunExpired(run_id=run_id) if run_id in self._hands:
                     # Ended by somebody else: whatever is still being done for it is of no use.
                     self._hands[run_id].interrupted.set()
                 case _:
                     pass
 
-    def _take(self, thread_id: str, run_id: str, queued: RunQueued | None = None) -> None:
+    def _want(self, thread_id: str, run_id: str, queued: RunQueued | None = None) -> None:
+        if self._claims is None:
+            self._take(thread_id, run_id, queued)
+        else:
+            self._claims.wanted.set()
+
+    def _take(self, thread_id: str, run_id: str, queued: RunQueued | None = None, claimed: int | None = None) -> None:
         if run_id in self._hands:
             # Its driver may be about to leave; once it has, it is looked at again.
-            self._again.add(run_id)
+            self._again[run_id] = claimed
             return
-        if len(self._hands) >= RUNS_MAX:
+        if len(self._hands) >= RUNS_MAX or self._stopping:
             return
-        hand = self._hands[run_id] = Hand(self._driving, thread_id, run_id, queued)
+        hand = self._hands[run_id] = Hand(self._driving, thread_id, run_id, queued, claimed)
         task = self._tasks[run_id] = asyncio.create_task(self._drive(hand))
         task.add_done_callback(lambda _: self._left(thread_id, run_id))
 
     def _left(self, thread_id: str, run_id: str) -> None:
         del self._hands[run_id], self._tasks[run_id]
         if run_id in self._again:
-            self._again.discard(run_id)
-            self._take(thread_id, run_id)
+            self._take(thread_id, run_id, claimed=self._again.pop(run_id))
 
     async def _drive(self, hand: Hand) -> None:
-        try:
-            await drive(hand)
-        except Exception as error:
-            # A fault of ours must not leave the thread locked: the run ends, and says what happened.
-            logger.exception("run %s broke off", hand.run_id)
-            await self._break_off(hand, error)
+        while True:
+            try:
+                return await drive(hand)
+            except StoreLost:
+                # It may come back, and the run be still ours: its fence tells.
+                logger.warning("run %s waits for the store", hand.run_id)
+                await asyncio.sleep(_AGAIN_SECONDS)
+            except Exception as error:
+                # A fault of ours must not leave the thread locked: the run ends, and says what happened.
+                logger.exception("run %s broke off", hand.run_id)
+                return await self._break_off(hand, error)
 
     async def _break_off(self, hand: Hand, error: Exception) -> None:
-        run = self._driving.desk.thread(hand.thread_id).run
-        if run is None or run.run_id != hand.run_id:
-            return
-        command = FailRun(
-            thread_id=hand.thread_id,
-            run_id=run.run_id,
-            fence=run.fence,
-            code="server_error",
-            message=f"the server had an error: {type(error).__name__}: {error}",
-        )
         try:
-            await self._driving.desk.on_thread(hand.thread_id, lambda: command, actor=self._driving.worker)
+            run = hand.run()
+            if run is not None and hand.fence == 0 and hand.claimed in (None, run.fence):
+                # Only who holds a run may end it: meanwhile it may have become somebody else's.
+                await hand.take(run)
+            if run is not None and hand.fence > 0:
+                await hand.fail("server_error", f"the server had an error: {type(error).__name__}: {error}")
+        except StaleFence:
+            logger.info("run %s is somebody else's now", hand.run_id)
         except ClewError:
             logger.exception("run %s could not be ended; it is tried again", hand.run_id)
 
@@ -120,20 +147,42 @@ class Worker:
             await asyncio.sleep(_SWEEP_SECONDS)
 
     async def _sweep(self) -> None:
-        now = self._driving.now()
         with self._driving.log.reading() as reader:
-            # A process that is alone needs not wait for a lease to run out: its holder is dead.
-            leased_until = 2**62 if self._alone else now
-            wanted = run_board.claimable(reader, now=leased_until, limit=_SWEEP_RUNS_MAX)
-            over = run_board.expired(reader, now=now, limit=_SWEEP_RUNS_MAX)
+            over = run_board.expired(reader, now=self._driving.now(), limit=_SWEEP_RUNS_MAX)
+            left = run_board.abandoned(reader, limit=_SWEEP_RUNS_MAX) if self._claims is None else []
         for row in over:
             await self._expire(row)
-        for row in wanted:
-            if row.run_id not in self._hands:
+        for row in left:
+            # What waits for a person is looked at once, at start, in case whoever should have asked him died.
+            if row.run_id not in self._hands and not (row.standing == "in_doubt" and self._looked_back):
                 self._take(row.thread_id, row.run_id)
-        if time.monotonic() - self._renewed > self._driving.lease_seconds / 3:
-            self._renewed = time.monotonic()
-            await self._renew()
+        self._looked_back = True
+
+    async def _claim_for_ever(self, claims: Claims) -> None:
+        while True:
+            claims.wanted.clear()
+            try:
+                while not self._stopping and await self._claim(claims) == _CLAIM_RUNS_MAX:
+                    pass
+            except ClewError:
+                logger.exception("claiming runs failed; tried again in %s s", _SWEEP_SECONDS)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(claims.wanted.wait(), _SWEEP_SECONDS)
+
+    async def _claim(self, claims: Claims) -> int:
+        room = min(_CLAIM_RUNS_MAX, RUNS_MAX - len(self._hands))
+        rows = await claims.take(room) if room > 0 else []
+        for row in rows:
+            self._take(row.thread_id, row.run_id, claimed=row.fence)
+        return len(rows)
+
+    async def _renew_for_ever(self, claims: Claims) -> None:
+        while True:
+            await asyncio.sleep(self._driving.lease_seconds / 3)
+            try:
+                await claims.renew(list(self._hands.values()))
+            except ClewError:
+                logger.exception("leases could not be renewed; runs may go on elsewhere")
 
     async def _expire(self, row: run_board.BoardRow) -> None:
         command = ExpireRun(thread_id=row.thread_id, run_id=row.run_id, now=self._driving.now())
@@ -141,22 +190,3 @@ class Worker:
             await self._driving.desk.on_thread(row.thread_id, lambda: command, actor=self._driving.worker)
         except Refused:
             logger.exception("run %s could not expire", row.run_id)
-
-    async def _renew(self) -> None:
-        """Hold on to the runs that are driven here, in one write for all of them."""
-        until = self._driving.now() + round(self._driving.lease_seconds * 1_000_000)
-        held = [
-            (hand.run_id, self._driving.worker, hand.fence, until) for hand in self._hands.values() if hand.fence > 0
-        ]
-        if not held:
-            return
-
-        def work(cursor: Any) -> None:
-            cursor.execute("delete from leases where until < ?", (self._driving.now(),))
-            cursor.executemany(
-                "insert into leases (run_id, worker, fence, until) values (?,?,?,?) on conflict (run_id)"
-                " do update set worker = excluded.worker, fence = excluded.fence, until = excluded.until",
-                held,
-            )
-
-        await self._driving.log.write(work)

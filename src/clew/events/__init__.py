@@ -9,6 +9,7 @@ from typing import TypeAlias
 
 from clew.events.assistant import AssistantEvent
 from clew.events.base import Event, Recorded
+from clew.events.budget import BudgetEvent
 from clew.events.file import FileEvent
 from clew.events.key import KeyEvent
 from clew.events.message import MessageEvent
@@ -21,6 +22,7 @@ ThreadStreamEvent: TypeAlias = ThreadEvent | MessageEvent | RunEvent | ModelEven
 
 __all__ = [
     "AssistantEvent",
+    "BudgetEvent",
     "Event",
     "FileEvent",
     "KeyEvent",

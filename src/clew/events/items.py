@@ -2,6 +2,7 @@
 
 An item is not an event: it is what one or more events have made of an entry by some point in the log. A message
 that was edited is one item with its newest content. `place` is where it stands, so that a manifest can name it.
+`tokens` were counted when it was appended; `encoding` is what they were counted in, None when that is an estimate.
 """
 
 from __future__ import annotations
@@ -29,15 +30,20 @@ class MessageItem:
     content: Content
     model_call_id: str | None
     tokens: int
+    encoding: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class ReasoningItem:
+    """`model` is the one that was asked, None in logs of the first versions, which do not say."""
+
     place: Place
     provider: str
     blocks: tuple[str, ...]
     model_call_id: str
     tokens: int
+    encoding: str | None = None
+    model: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +54,7 @@ class ToolCallItem:
     arguments: str
     model_call_id: str
     tokens: int
+    encoding: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +64,8 @@ class ToolResultItem:
     output: str
     is_error: bool
     tokens: int
+    encoding: str | None = None
+    content: Content = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +73,7 @@ class SummaryItem:
     place: Place
     content: Content
     tokens: int
+    encoding: str | None = None
 
 
 Item: TypeAlias = MessageItem | ReasoningItem | ToolCallItem | ToolResultItem | SummaryItem

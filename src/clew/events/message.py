@@ -4,16 +4,25 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal, TypeAlias
 
-from clew.events.base import Event
+from clew.events.base import Event, Value
 from clew.events.content import Attachment, Content, Metadata, Tokens
 
 Role: TypeAlias = Literal["user", "assistant", "system"]
 
 
-class MessageAppended(Event):
-    """`run_id`, `fence`, `model_call_id` and `step_id` are set when a model wrote it.
+class Spot(Value):
+    """Before which item a message was put: the one of that number in that stream."""
 
-    `incomplete` says why the text ends early (`max_tokens`, `content_filter`), None for a whole message.
+    stream: str
+    number: int
+
+
+class MessageAppended(Event):
+    """`run_id`, `fence`, `model_call_id` and `step_id` are set when a model wrote it; `model_call_id` alone, when a
+    client says that one wrote it elsewhere: it ties it to what was called beside it.
+
+    `incomplete` says why the text ends early (`max_tokens`, `content_filter`), None for a whole message. `before` is
+    set when a fork puts it into what it inherited; every other message stands where it was appended.
     """
 
     kind: ClassVar[str] = "message.appended"
@@ -30,6 +39,7 @@ class MessageAppended(Event):
     model_call_id: str | None = None
     step_id: str | None = None
     incomplete: str | None = None
+    before: Spot | None = None
 
 
 class MessageChanged(Event):

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, TypeAlias
+from typing import ClassVar, Literal, TypeAlias
 
 from clew.events.base import Event, Value
 from clew.events.content import JsonObject, Tokens
+from clew.events.price import Price, PricingContext
 from clew.events.usage import Usage
 
 
@@ -24,12 +25,45 @@ class LeftOut(Value):
     reason: str
 
 
+class Cleared(Value):
+    """Each tool result in these ranges that is longer than `note` was shown as the note; its call was shown whole."""
+
+    items: tuple[ItemRange, ...]
+    note: str
+
+
+class NotRendered(Value):
+    """Something of the context that the request does not hold, because this provider has no place for it.
+
+    `count` of them are in `items`, or it is a setting of the run and `items` is None. `what` names it.
+    """
+
+    what: str
+    reason: str
+    items: ItemRange | None = None
+    count: int = 1
+
+    def __str__(self) -> str:
+        if self.items is None:
+            return f"{self.what}: {self.reason}"
+        first, last = self.items.first, self.items.last
+        where = f"{first}" if first == last else f"{self.count} in {first} to {last}"
+        return f"{self.what} ({where} of {self.items.stream}): {self.reason}"
+
+
 class Manifest(Value):
-    """Which items a model call was shown, in order. Read as the thread was just before this event."""
+    """Which items a model call was shown, in order, read as of the position `as_of`.
+
+    That may be earlier than just before this event: somebody may have appended meanwhile. None is just before.
+    `not_rendered` is what only another provider would have understood of all this.
+    """
 
     shown: tuple[ItemRange, ...]
     left_out: tuple[LeftOut, ...] = ()
     items: int
+    as_of: int | None = None
+    cleared: Cleared | None = None
+    not_rendered: tuple[NotRendered, ...] = ()
 
 
 class ContextTokens(Value):
@@ -45,8 +79,26 @@ class ContextTokens(Value):
         return self.instructions + self.tools + self.items
 
 
+Purpose: TypeAlias = Literal["answer", "summary"]
+
+
+class Summarising(Value):
+    """A model was asked for a summary of what it was shown, in the way that `form` names.
+
+    It was to be about so many `tokens` long; `limit` is what the thread had outgrown.
+    """
+
+    form: str
+    tokens: int
+    limit: int
+    limit_name: str
+
+
 class ContextAssembled(Event):
-    """`digest` is the SHA-256 of the request body as sent; `renderer` with its version makes those bytes again."""
+    """`digest` is the SHA-256 of the request body as sent; `renderer` with its version makes those bytes again.
+
+    `summarises` is set when it was for a summary and not for an answer.
+    """
 
     kind: ClassVar[str] = "context.assembled"
 
@@ -58,10 +110,21 @@ class ContextAssembled(Event):
     renderer: str
     digest: str
     max_output_tokens: int | None = None
+    summarises: Summarising | None = None
+
+
+class InsteadOf(Value):
+    """The strategy that was asked for and could not be followed. `reason` is failed, no_provider, or no_room."""
+
+    strategy: str
+    reason: Literal["failed", "no_provider", "no_room"]
 
 
 class ContextTruncated(Event):
-    """Something was left out. `limit` is the number of tokens, or messages, that forced it."""
+    """Something was left out, or shown cleared. `limit` is the number of tokens, messages or results that forced it.
+
+    Where nothing was left out but what a summary stands for, the limit is `summary`, with the tokens of that.
+    """
 
     kind: ClassVar[str] = "context.truncated"
 
@@ -75,6 +138,9 @@ class ContextTruncated(Event):
     tokens_after: int
     limit: int
     limit_name: str
+    cleared: tuple[ItemRange, ...] = ()
+    items_cleared: int = 0
+    instead_of: InsteadOf | None = None
 
 
 class ModelCalled(Event):
@@ -86,12 +152,14 @@ class ModelCalled(Event):
     provider: str
     model: str
     attempt: int
+    purpose: Purpose = "answer"
 
 
 class ModelAnswered(Event):
     """`usage_reported` is the provider's own object, `usage` the same in our words; None when it sent none.
 
     `step_id` is the step that bears the usage: of the two steps that a message with tool calls makes, the last.
+    `price` is None when no table knows one: that is an unpriced call, not a free one.
     """
 
     kind: ClassVar[str] = "model.answered"
@@ -108,10 +176,16 @@ class ModelAnswered(Event):
     provider_ids: dict[str, str] = {}
     first_token_ms: float | None = None
     duration_ms: float
+    price: Price | None = None
+    pricing_context: PricingContext = {}
 
 
 class ModelFailed(Event):
-    """`final` means that no further attempt follows. `code` is "lost" when the process died while waiting."""
+    """`final` means that no further attempt follows. `code` is "lost" when the process died while waiting.
+
+    `usage` is what the provider said that the attempt used, None when it said nothing. `usage_unknown` says
+    that it may well bill something all the same: the request had reached it, and it never said no.
+    """
 
     kind: ClassVar[str] = "model.failed"
 
@@ -126,10 +200,17 @@ class ModelFailed(Event):
     retry_after_seconds: float | None = None
     usage: Usage | None = None
     duration_ms: float | None = None
+    price: Price | None = None
+    pricing_context: PricingContext = {}
+    usage_reported: JsonObject | None = None
+    usage_unknown: bool = False
 
 
 class ReasoningRecorded(Event):
-    """`blocks` are the provider's JSON as received: signatures must go back unchanged."""
+    """`blocks` are the provider's JSON as received: signatures must go back unchanged, and to `model` alone.
+
+    Where the reasoning stands between texts and calls, these are among the blocks, so that the order is kept.
+    """
 
     kind: ClassVar[str] = "reasoning.recorded"
 
@@ -140,8 +221,28 @@ class ReasoningRecorded(Event):
     provider: str
     blocks: tuple[str, ...]
     tokens: Tokens | None = None
+    model: str | None = None
+
+
+class ReasoningImported(Event):
+    """Outside any run: what a model thought elsewhere, as the client tells it, for whoever signed it."""
+
+    kind: ClassVar[str] = "reasoning.imported"
+
+    model_call_id: str
+    item_id: str
+    provider: str
+    blocks: tuple[str, ...]
+    tokens: Tokens | None = None
+    model: str | None = None
 
 
 ModelEvent: TypeAlias = (
-    ContextAssembled | ContextTruncated | ModelCalled | ModelAnswered | ModelFailed | ReasoningRecorded
+    ContextAssembled
+    | ContextTruncated
+    | ModelCalled
+    | ModelAnswered
+    | ModelFailed
+    | ReasoningRecorded
+    | ReasoningImported
 )

@@ -4,6 +4,20 @@ from __future__ import annotations
 
 from clew.log.log import Appended, Log
 from clew.log.reader import Reader
-from clew.log.stores import SqliteStore, open_store
+from clew.log.sqlite import SqliteStore
+from clew.log.store import ColumnType, Cursor, Store, Tongue
+from clew.log.stores import is_postgres, open_store, shown
 
-__all__ = ["Appended", "Log", "Reader", "SqliteStore", "open_store"]
+__all__ = [
+    "Appended",
+    "ColumnType",
+    "Cursor",
+    "Log",
+    "Reader",
+    "SqliteStore",
+    "Store",
+    "Tongue",
+    "is_postgres",
+    "open_store",
+    "shown",
+]

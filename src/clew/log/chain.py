@@ -11,10 +11,10 @@ from __future__ import annotations
 
 import hashlib
 import os
-import time
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple, Protocol
 
 import orjson
 from eventsourcing.persistence import StoredEvent
@@ -22,12 +22,29 @@ from eventsourcing.persistence import StoredEvent
 FIRST = bytes(32)
 _PREFIX = b"clew/1"
 _SALT_BYTES = 16
+_SALTS_AT_ONCE = 256
 _HEADS_MAX = 100_000
+
+
+class Row(NamedTuple):
+    """An event as it goes to the database. A tuple, as there is one for every event that is written."""
+
+    position: int
+    partition: int
+    stream: str
+    version: int
+    kind: str
+    at: int
+    actor: str | None
+    state: bytes
+    salt: bytes
+    body_hash: bytes
+    hash: bytes
 
 
 @dataclass(frozen=True)
 class Sealed(StoredEvent):
-    """A stored event with its place and its hashes."""
+    """A stored event with its place and its hashes, as it is read."""
 
     position: int
     partition: int
@@ -49,23 +66,28 @@ def chain_hash(
     return hashlib.sha256(_PREFIX + before + header + body).digest()
 
 
-@dataclass(frozen=True, slots=True)
-class Head:
+class Head(NamedTuple):
     """The end of a stream: its version (0 when it has no events) and the hash of its last event."""
 
     version: int
     hash: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Unsealed:
-    """An event on its way into the log. `version` is the one it was decided for."""
+class Sealable(Protocol):
+    """An event on its way into the log: its kind, and the bytes that are stored."""
 
-    stream: str
-    version: int
+    @property
+    def kind(self) -> str: ...
+
+    @property
+    def state(self) -> bytes: ...
+
+
+class Unsealed(NamedTuple):
+    """An event of which nothing else is known."""
+
     kind: str
     state: bytes
-    actor: str | None
 
 
 class Sealer:
@@ -74,69 +96,105 @@ class Sealer:
     It remembers the ends of the streams that were written last; `forget` after a transaction that failed.
     """
 
-    def __init__(self, load_head: Callable[[str], Head], load_end: Callable[[], tuple[int, int]]) -> None:
-        self._load_head = load_head
-        self._load_end = load_end
+    def __init__(self) -> None:
         self._heads: OrderedDict[str, Head] = OrderedDict()
-        self._end: tuple[int, int] | None = None
+        self._salts = _salts()
+        self._position = 0
+        self._at = 0
 
-    def head(self, stream: str) -> Head:
+    def begin(self, position: int, at: int, now: int) -> None:
+        """Go on after the event at `position`. Times never go back along positions: a time means one position."""
+        self._position = position
+        self._at = max(now, at)
+
+    def head(self, stream: str) -> Head | None:
+        """The end of `stream` as far as remembered."""
         found = self._heads.get(stream)
-        if found is None:
-            found = self._heads[stream] = self._load_head(stream)
-            if len(self._heads) > _HEADS_MAX:
-                self._heads.popitem(last=False)
-        else:
+        if found is not None:
             self._heads.move_to_end(stream)
         return found
 
+    def learn(self, stream: str, head: Head) -> None:
+        self._heads[stream] = head
+        if len(self._heads) > _HEADS_MAX:
+            self._heads.popitem(last=False)
+
     def forget(self) -> None:
         self._heads.clear()
-        self._end = None
 
-    def seal(self, events: Sequence[Unsealed], partition: int = 0) -> list[Sealed]:
-        """Assert-free of conflicts: the caller has compared versions with `head`."""
-        position, last_at = self._end if self._end is not None else self._load_end()
-        # Times never go back along positions, so that a time always means one position.
-        at = max(time.time_ns() // 1000, last_at)
-        salts = os.urandom(_SALT_BYTES * len(events))
-        sealed = []
-        for place, event in enumerate(events):
-            position += 1
-            salt = salts[place * _SALT_BYTES : (place + 1) * _SALT_BYTES]
-            body = body_hash(salt, event.state)
-            before = self.head(event.stream).hash
-            hashed = chain_hash(before, partition, event.stream, event.version, event.kind, at, event.actor, body)
-            self._heads[event.stream] = Head(event.version, hashed)
-            sealed.append(
-                Sealed(
-                    event.stream,
-                    event.version,
-                    event.kind,
-                    event.state,
-                    position,
-                    partition,
-                    at,
-                    event.actor,
-                    salt,
-                    body,
-                    hashed,
-                )
-            )
-        self._end = (position, at)
+    def seal(
+        self, stream: str, before: Head, actor: str | None, events: Iterable[Sealable], partition: int = 0
+    ) -> list[Row]:
+        """Free of conflicts by its caller, who knows that `before` is where the stream ends."""
+        at = self._at
+        version, hashed = before
+        sealed: list[Row] = []
+        for event in events:
+            kind, state = event.kind, event.state
+            self._position += 1
+            version += 1
+            salt = next(self._salts)
+            body = body_hash(salt, state)
+            hashed = chain_hash(hashed, partition, stream, version, kind, at, actor, body)
+            sealed.append(Row(self._position, partition, stream, version, kind, at, actor, state, salt, body, hashed))
+        self.learn(stream, Head(version, hashed))
         return sealed
 
 
-def check(events: Sequence[Sealed], before: bytes = FIRST) -> tuple[int, str] | None:
-    """The index of the first event of a stream that does not fit, and why; None when all do.
+def _salts() -> Iterator[bytes]:
+    """Drawn many at a time: asking the system for one costs as much as a hash."""
+    while True:
+        drawn = os.urandom(_SALT_BYTES * _SALTS_AT_ONCE)
+        for place in range(0, len(drawn), _SALT_BYTES):
+            yield drawn[place : place + _SALT_BYTES]
 
-    An erased event (no body, no salt) is held by its hashes alone.
+
+def seal_stored(sealer: Sealer, heads: Mapping[str, Head], events: Iterable[StoredEvent]) -> list[Row]:
+    """Events of the eventsourcing library, of whatever streams, at the versions that they bring. `heads` are the
+    ends of those streams that have any."""
+    for stream, head in heads.items():
+        sealer.learn(stream, head)
+    sealed = []
+    for event in events:
+        stream = str(event.originator_id)
+        before = (sealer.head(stream) or Head(0, FIRST))._replace(version=event.originator_version - 1)
+        sealed += sealer.seal(stream, before, None, [Unsealed(event.topic, event.state)])
+    return sealed
+
+
+def misfit(
+    before: bytes,
+    partition: int,
+    stream: str,
+    version: int,
+    kind: str,
+    at: int,
+    actor: str | None,
+    state: bytes | None,
+    salt: bytes | None,
+    body: bytes,
+    hashed: bytes,
+) -> str | None:
+    """Why an event does not follow from the hash before it; None when it does.
+
+    An erased event (no body, no salt) is held by its hashes alone. SQLite gives back whatever type a tampering hand
+    stored, which need not be the one that is written here.
     """
+    try:
+        erased = state is None and salt is None
+        if not erased and (salt is None or body_hash(salt, state or b"") != body):
+            return "its body does not fit its hash"
+        if chain_hash(before, partition, stream, version, kind, at, actor, body) != hashed:
+            return "its hash does not follow from the event before it"
+    except TypeError:
+        return "it holds values of a kind that Clew does not write"
+    return None
+
+
+def check(events: Sequence[Sealed], before: bytes = FIRST) -> tuple[int, str] | None:
+    """The index of the first event of a stream that does not fit, and why; None when all do."""
     for place, event in enumerate(events):
-        erased = event.salt is None and event.state is None
-        if not erased and not _body_fits(event):
-            return place, "its body does not fit its hash"
-        expected = chain_hash(
+        why = misfit(
             before,
             event.partition,
             str(event.originator_id),
@@ -144,16 +202,12 @@ def check(events: Sequence[Sealed], before: bytes = FIRST) -> tuple[int, str] | 
             event.topic,
             event.at,
             event.actor,
+            event.state,
+            event.salt,
             event.body_hash,
+            event.hash,
         )
-        if expected != event.hash:
-            return place, "its hash does not follow from the event before it"
+        if why is not None:
+            return place, why
         before = event.hash
     return None
-
-
-def _body_fits(event: Sealed) -> bool:
-    """SQLite gives back whatever type a tampering hand stored, which need not be bytes."""
-    if event.salt is None or not isinstance(event.state or b"", bytes):
-        return False
-    return body_hash(event.salt, event.state or b"") == event.body_hash

@@ -7,18 +7,24 @@ append names, else `Conflict`. An idempotency key that was seen gives its first 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
-from eventsourcing.sqlite import SQLiteCursor
-
+from clew.errors import StoreFailed, StoreLost
 from clew.events.base import Event, Recorded
 from clew.log import codec
+from clew.log.committer import Committer
 from clew.log.reader import CACHED_BYTES_MAX, EventCache, Reader
-from clew.log.stores import SqliteStore
-from clew.log.writer import Append, Committer, Encoded, FirstOutcome, Inline, Job, Outcome, Task, Writer
+from clew.log.store import Cursor, Store
+from clew.log.tasks import Append, Done, Encoded, FirstOutcome, Forget, Inline, Job, Outcome, Task
+from clew.log.writer import Writer
+
+# Others are looked for this often, for the case that word of them was lost.
+_POLL_SECONDS = 0.25
+_PAGE_EVENTS = 500
 
 T = TypeVar("T")
 Listener = Callable[[Sequence[Recorded[Event]]], None]
@@ -32,23 +38,76 @@ class Appended:
     repeated: bool = False
 
 
+class PutsThrough(Protocol):
+    """What a log gives its tasks to. `done` of the committer's side is called with what was finished."""
+
+    def submit(self, task: Task) -> None: ...
+
+    def settled(self, tasks: int) -> None: ...
+
+    def close(self) -> None: ...
+
+
 class Log:
-    """`inline` projects into the appending transaction; `forget_inline` is called when one was rolled back."""
+    """`inline` projects into the appending transaction; `forget_inline` is called with a stream whose rows another
+    process may have changed, or with None when nothing that was remembered counts. `make_writer` is for simulations.
+    """
 
     def __init__(
         self,
-        store: SqliteStore,
+        store: Store,
         inline: Inline = lambda cursor, recorded: None,
-        forget_inline: Callable[[], None] = lambda: None,
+        forget_inline: Forget = lambda stream: None,
+        swapped: Callable[[Cursor], None] = lambda cursor: None,
+        make_writer: Callable[[Store, Committer, Done], PutsThrough] = Writer,
     ) -> None:
         self.store = store
         self.cache = EventCache()
         self._listeners: list[Listener] = []
-        self._writer = Writer(Committer(store, inline, forget_inline), self._done) if store.writing else None
+        self._own_listeners: list[Listener] = []
+        self._committer = Committer(store, inline, forget_inline, swapped)
+        self._writer = make_writer(store, self._committer, self._done) if store.writing else None
 
-    def listen(self, listener: Listener) -> None:
-        """Call `listener` in the event loop with what was committed, in order, before its appender hears of it."""
-        self._listeners.append(listener)
+    def listen(self, listener: Listener, *, own_only: bool = False) -> None:
+        """Call `listener` in the event loop with what was committed, in order, before its appender hears of it.
+
+        With other processes on the log, what they append comes too, after a while, and ours may come twice;
+        `own_only` is for those who want to hear of this process only.
+        """
+        (self._own_listeners if own_only else self._listeners).append(listener)
+
+    def now(self) -> int:
+        """The store's clock: microseconds since 1970."""
+        return self.store.now()
+
+    async def follow_others(self, woken: asyncio.Event, after: int) -> None:
+        """For ever: tell the listeners what other processes append behind the position `after`, whenever `woken` and
+        now and then unasked.
+        """
+        position = after
+        while True:
+            woken.clear()
+            try:
+                position = self._tell_of_others(position)
+            except (StoreFailed, StoreLost):
+                await asyncio.sleep(_POLL_SECONDS)
+                continue
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(woken.wait(), _POLL_SECONDS)
+
+    def _tell_of_others(self, position: int) -> int:
+        own = self._committer.own
+        while True:
+            with self.reading() as reader:
+                page = reader.follow(position, _PAGE_EVENTS)
+            others = [recorded for recorded in page if recorded.position not in own]
+            if others:
+                for listener in self._listeners:
+                    listener(others)
+            own.difference_update(recorded.position for recorded in page)
+            position = page[-1].position if page else position
+            if len(page) < _PAGE_EVENTS:
+                return position
 
     async def append(
         self,
@@ -62,10 +121,13 @@ class Log:
         settled: Callable[[], None] | None = None,
     ) -> Appended:
         """`settled` is called in the loop when the events are on disk, even if the appender was cancelled."""
-        encoded = [Encoded(event, event.kind, codec.encode(event)) for event in events]
-        append = Append(stream, encoded, after, actor, key, fingerprint)
+        encoded, size_bytes = [], 0
+        for event in events:
+            state = codec.encode(event)
+            size_bytes += len(state)
+            encoded.append(Encoded(event, event.kind, state))
+        append = Append(stream, encoded, after, actor, key, fingerprint, size_bytes)
         append.settled = settled
-        append.size_bytes = sum(len(e.state) for e in encoded)
         outcome: Outcome = await self._submit(append)
         if isinstance(outcome, FirstOutcome):
             with self.reading() as reader:
@@ -73,9 +135,12 @@ class Log:
             return Appended(first, repeated=True)
         return Appended(outcome)
 
-    async def write(self, work: Callable[[SQLiteCursor], T]) -> T:
-        """Run `work` in a writing transaction of its own, for what is not an event: followers, leases, snapshots."""
-        done: T = await self._submit(Job(work))
+    async def write(self, work: Callable[[Cursor], T], *, alone: bool = False) -> T:
+        """Run `work` in a writing transaction of its own, for what is not an event: followers, leases, snapshots.
+
+        `alone`: while nobody appends, in whatever process.
+        """
+        done: T = await self._submit(Job(work, alone))
         return done
 
     @contextmanager
@@ -125,17 +190,13 @@ class Log:
         """In the loop: tell the listeners, then whoever waits."""
         assert self._writer is not None
         self._writer.settled(len(tasks))
-        committed = [
-            recorded
-            for task in tasks
-            if isinstance(task, Append) and isinstance(task.outcome, list)
-            for recorded in task.outcome
-        ]
+        committed: list[Recorded[Event]] = []
         for task in tasks:
             if isinstance(task, Append) and isinstance(task.outcome, list):
+                committed += task.outcome
                 self._note(task, task.outcome)
         if committed:
-            for listener in self._listeners:
+            for listener in (*self._listeners, *self._own_listeners):
                 listener(committed)
         for task in tasks:
             future = task.future

@@ -10,21 +10,26 @@ projection comes behind, from a position that is kept in the same transaction as
 
 from __future__ import annotations
 
+from clew.projecting.comparing import Difference, differences
 from clew.projecting.keeping import Keeper, Progress, Standing
 from clew.projecting.projection import Fold, Projection, discover
-from clew.projecting.rows import Rows
-from clew.projecting.tables import Documents, Table, documents, moment
+from clew.projecting.rows import Row, Rows
+from clew.projecting.tables import Documents, Table, documents, moment, upper_bound
 
 __all__ = [
+    "Difference",
     "Documents",
     "Fold",
     "Keeper",
     "Progress",
     "Projection",
+    "Row",
     "Rows",
     "Standing",
     "Table",
+    "differences",
     "discover",
     "documents",
     "moment",
+    "upper_bound",
 ]

@@ -49,8 +49,7 @@ class Projection:
     def apply(self, recorded: Recorded[Event], rows: Rows) -> None:
         handler = self.handlers.get(type(recorded.event))
         if handler is not None:
-            rows.position = recorded.position
-            handler(recorded, rows)
+            handler(recorded, rows.at(recorded.stream, recorded.position))
 
 
 class Fold(Generic[V]):

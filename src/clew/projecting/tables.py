@@ -9,11 +9,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Generic, TypeVar
+from typing import Generic, TypeVar, cast
 
 from pydantic import BaseModel
 
+from clew.log import ColumnType, Tongue
+
 V = TypeVar("V", bound=BaseModel)
+# No position is above this one.
+_NEWEST = 2**62
 
 
 def moment(as_of: int | None) -> tuple[str, tuple[int, ...]]:
@@ -23,11 +27,21 @@ def moment(as_of: int | None) -> tuple[str, tuple[int, ...]]:
     return "since <= ? and (until is null or until > ?)", (as_of, as_of)
 
 
+def upper_bound(before: int | None, as_of: int | None) -> int:
+    """The position that whatever is listed by creation was made before: what came after the point is not looked at."""
+    bounds = [bound for bound in (before, as_of + 1 if as_of is not None else None) if bound is not None]
+    return min(bounds, default=_NEWEST)
+
+
 @dataclass(frozen=True, eq=False)
 class Table:
     """`columns` maps names to SQL types (text, integer, blob), with `not null` where that holds.
 
-    `hot` tables are read by their own handlers all the time: the writer keeps their newest rows in memory.
+    `hot` tables are read by their own handlers all the time: the writer keeps their newest rows in memory. A row of
+    a hot table is moved by the events of one stream; if those of many streams move it, the table is `common` too.
+
+    A timed table that is `running` keeps totals, which are its columns behind the key. One follows the other and none
+    ever ends: a row holds until the next of its key, so there is no `until`, and what is added is all that is written.
     """
 
     name: str
@@ -36,6 +50,8 @@ class Table:
     indexes: tuple[tuple[str, ...], ...] = ()
     timed: bool = True
     hot: bool = False
+    common: bool = False
+    running: bool = False
 
     @cached_property
     def names(self) -> tuple[str, ...]:
@@ -45,24 +61,39 @@ class Table:
     def key_places(self) -> tuple[int, ...]:
         return tuple(self.names.index(column) for column in self.key)
 
-    def create(self, suffix: str, generation: str) -> list[str]:
+    @cached_property
+    def types(self) -> Mapping[str, ColumnType]:
+        """The stored columns with their bare types."""
+        bare = {name: cast("ColumnType", sql_type.split()[0]) for name, sql_type in self.columns.items()}
+        if not self.timed:
+            return bare
+        return {**bare, "since": "integer"} if self.running else {**bare, "since": "integer", "until": "integer"}
+
+    @cached_property
+    def key_types(self) -> Mapping[str, ColumnType]:
+        """The columns that tell a stored row from all others."""
+        return {name: self.types[name] for name in ((*self.key, "since") if self.timed else self.key)}
+
+    def create(self, suffix: str, generation: str, tongue: Tongue) -> list[str]:
         """The statements that make the table. `generation` keeps index names apart when it is made again."""
-        lines = [f"{column} {sql_type}" for column, sql_type in self.columns.items()]
-        key = list(self.key)
-        if self.timed:
-            lines += ["since integer not null", "until integer check (until is null or until > since)"]
-            key.append("since")
-        lines.append(f"primary key ({', '.join(key)})")
-        made = [f"create table {self.name}{suffix} ({', '.join(lines)}) without rowid"]
+        number = tongue.types["integer"]
+        lines = [
+            f"{column} {tongue.types[self.types[column]]}{' not null' if 'not null' in sql_type else ''}"
+            for column, sql_type in self.columns.items()
+        ]
+        if self.running:
+            # Beside its key: SQLite's check of a file (3.40) sees NULLs where a part of the key stands behind the rest.
+            assert self.names[: len(self.key)] == self.key, "a running table has its key first"
+            lines.insert(len(self.key), f"since {number} not null")
+        elif self.timed:
+            lines += [f"since {number} not null", f"until {number} check (until is null or until > since)"]
+        lines.append(f"primary key ({', '.join(self.key_types)})")
+        made = [f"create table {self.name}{suffix} ({', '.join(lines)}){tongue.table_suffix}"]
         made += [
             f"create index {self.name}_{number}_{generation} on {self.name}{suffix} ({', '.join(columns)})"
             for number, columns in enumerate(self.indexes)
         ]
         return made
-
-    @cached_property
-    def stored(self) -> tuple[str, ...]:
-        return (*self.names, "since", "until") if self.timed else self.names
 
 
 @dataclass(frozen=True, eq=False)

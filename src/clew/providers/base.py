@@ -7,11 +7,12 @@ it sends such bytes, giving previews while the answer comes and the whole answer
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias
 
 from clew.events.content import JsonObject
 from clew.events.items import Item
+from clew.events.price import PricingContext
 from clew.events.run import RunConfig
 from clew.events.usage import Usage
 
@@ -33,6 +34,18 @@ class TextPiece:
 
 
 @dataclass(frozen=True, slots=True)
+class ReasoningPiece:
+    """The next piece of what the model thinks: of a text, then its signature. `begins` is set on the first of each.
+
+    With neither there is something that can only be shown whole, which the answer does.
+    """
+
+    text: str = ""
+    signature: str = ""
+    begins: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class CallPiece:
     """The next piece of a tool call. The first piece of each `index` carries id and name."""
 
@@ -40,6 +53,19 @@ class CallPiece:
     tool_call_id: str | None = None
     name: str | None = None
     arguments: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class UsageSoFar:
+    """What the provider has said that it counts, before the answer is whole. A later one holds in place of it.
+
+    `model` and `pricing_context` are as in the answer, as far as they are known by then.
+    """
+
+    usage: Usage
+    usage_reported: JsonObject
+    model: str = ""
+    pricing_context: PricingContext = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +77,10 @@ class CalledTool:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A whole answer. `finish_reason` is stop, tool_calls, length, content_filter, or the provider's own word."""
+    """A whole answer. `finish_reason` is stop, tool_calls, length, content_filter, or the provider's own word.
+
+    `pricing_context` is empty when the standard price holds.
+    """
 
     text: str | None
     refusal: str | None
@@ -62,9 +91,10 @@ class Answer:
     usage: Usage | None
     usage_reported: JsonObject | None
     provider_ids: dict[str, str]
+    pricing_context: PricingContext = field(default_factory=dict)
 
 
-Piece: TypeAlias = TextPiece | CallPiece | Answer
+Piece: TypeAlias = TextPiece | ReasoningPiece | CallPiece | UsageSoFar | Answer
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from typing import Any
 import httpx2
 import orjson
 
-from clew.errors import Misconfigured
+from clew.errors import Misconfigured, ProviderFailed
 
 # httpx2's pool looks at each of its connections twice per request, and asks the socket of each idle one
 # whether it is still good (15 µs). 500 calls at once cost 2.1 ms of CPU each in one pool, 0.56 ms in pools of 8.
@@ -21,7 +21,21 @@ KEEPALIVE_SECONDS = 30
 EXCERPT_CHARS_MAX = 500
 ERROR_BYTES_MAX = 65_536
 RETRY_AFTER_SECONDS_MAX = 86_400
-INVALID = ("invalid_request_error", "context_length_exceeded", "invalid_prompt", "model_not_found")
+
+# What the words of OpenAI and Anthropic for errors mean where no status says it. All others may pass. The first
+# group that any of the words is in counts.
+_MEANINGS: tuple[tuple[tuple[str, ...], str, bool], ...] = (
+    (("invalid_request_error", "context_length_exceeded", "invalid_prompt"), "invalid_prompt", False),
+    (("model_not_found", "not_found_error", "request_too_large"), "invalid_prompt", False),
+    (("authentication_error", "permission_error", "billing_error"), "server_error", False),
+    (("rate_limit_exceeded", "rate_limit_error"), "rate_limit_exceeded", True),
+    (("timeout_error",), "timeout", True),
+)
+
+
+def nonsense(who: str, what: str) -> ProviderFailed:
+    """An answer that is no answer. Most often a proxy's page, so it may be gone the next time."""
+    return ProviderFailed(f"{who} sent {what}", code="nonsense", retryable=True)
 
 
 def excerpt(text: str) -> str:
@@ -139,9 +153,8 @@ def meaning(status: int | None, words: tuple[Any, ...]) -> tuple[str, bool]:
         # It comes as 429, but waiting does not fill an account.
         return "rate_limit_exceeded", False
     if status is None:
-        if any(word in INVALID for word in words):
-            return "invalid_prompt", False
-        return ("rate_limit_exceeded" if "rate_limit_exceeded" in words else "server_error"), True
+        found = ((code, again) for group, code, again in _MEANINGS if any(word in group for word in words))
+        return next(found, ("server_error", True))
     if status == 429:
         return "rate_limit_exceeded", True
     if status == 408:

@@ -11,41 +11,14 @@ from typing import Any
 
 import orjson
 
-from clew.errors import ProviderFailed
 from clew.events.content import JsonObject
+from clew.events.price import PricingContext
 from clew.events.usage import Usage
 from clew.ids import new_id
-from clew.providers.base import Answer, CalledTool, CallPiece, TextPiece
+from clew.providers.base import Answer, CalledTool, CallPiece, TextPiece, UsageSoFar
+from clew.providers.http import nonsense
 
-
-def nonsense(who: str, what: str) -> ProviderFailed:
-    """An answer that is no answer. Most often a proxy's page, so it may be gone the next time."""
-    return ProviderFailed(f"{who} sent {what}", code="nonsense", retryable=True)
-
-
-class Lines:
-    """The data of server-sent events, out of bytes as they come. `found` tells whether there was any.
-
-    httpx2 has an `EventSource`, but it swallows the comments by which servers keep a connection open, so that
-    a size limit would not see them, and it takes three times as long. Each data line is an event of its own:
-    nobody breaks chat chunks over several.
-    """
-
-    def __init__(self) -> None:
-        self._rest: list[bytes] = []
-        self.found = False
-
-    def take(self, data: bytes) -> list[bytes]:
-        # A long line comes in many pieces, which are put together once and not each time.
-        end = data.rfind(b"\n")
-        if end < 0:
-            self._rest.append(data)
-            return []
-        lines = b"".join([*self._rest, data[:end]]).split(b"\n")
-        self._rest = [data[end + 1 :]]
-        found = [line[5:].strip() for line in lines if line.startswith(b"data:")]
-        self.found = self.found or bool(found)
-        return found
+STANDARD_TIERS = ("", "auto", "default", "standard")
 
 
 def usage_of(reported: JsonObject) -> Usage:
@@ -53,11 +26,13 @@ def usage_of(reported: JsonObject) -> Usage:
     prompt = _details(reported, "prompt_tokens_details")
     completion = _details(reported, "completion_tokens_details")
     return Usage(
-        input=_count(reported.get("prompt_tokens")),
-        output=_count(reported.get("completion_tokens")),
-        cached=_count(prompt.get("cached_tokens")),
-        cache_write=_count(prompt.get("cache_write_tokens")),
-        reasoning=_count(completion.get("reasoning_tokens")),
+        input=count(reported.get("prompt_tokens")),
+        output=count(reported.get("completion_tokens")),
+        cached=count(prompt.get("cached_tokens")),
+        cache_write=count(prompt.get("cache_write_tokens")),
+        reasoning=count(completion.get("reasoning_tokens")),
+        input_audio=count(prompt.get("audio_tokens")),
+        output_audio=count(completion.get("audio_tokens")),
     )
 
 
@@ -66,7 +41,7 @@ def _details(reported: JsonObject, name: str) -> JsonObject:
     return details if isinstance(details, dict) else {}
 
 
-def _count(value: Any) -> int:
+def count(value: Any) -> int:
     return int(value) if isinstance(value, (int, float)) and value > 0 else 0
 
 
@@ -100,30 +75,40 @@ class _Call:
 
 
 class Gathering:
-    """An answer as it comes: give it chunks, it gives pieces; at the end it is the answer."""
+    """An answer as it comes: give it chunks, it gives pieces; at the end it is the answer.
+
+    It is never `over`: the end of these streams is a mark of its own, and no chunk.
+    """
+
+    over = False
 
     def __init__(self, who: str, request_id: str | None) -> None:
         self._who = who
         self._request_id = request_id
         self._response_id: str | None = None
         self._model = ""
+        self._service_tier = ""
         self._texts: list[str] = []
         self._refusals: list[str] = []
-        self._reasoning: list[str] = []
+        self._thoughts: list[str] = []
         self._calls: list[_Call] = []
         self._usage: JsonObject | None = None
         self.finish_reason: str | None = None
 
-    def take(self, chunk: dict[str, Any]) -> Iterator[TextPiece | CallPiece]:
+    def take(self, chunk: dict[str, Any]) -> Iterator[TextPiece | CallPiece | UsageSoFar]:
         """A chunk of a stream."""
+        before = self._usage
         choice = self._head(chunk)
+        if self._usage is not None and self._usage is not before and self.finish_reason is None:
+            # Some servers count on in every chunk; should the stream break, that is all we shall know.
+            yield UsageSoFar(self._used(self._usage), self._usage, self._model, self._pricing_context())
         if choice is not None:
             delta = choice.get("delta")
             if isinstance(delta, dict):
                 yield from self._say(delta)
 
-    def take_whole(self, completion: dict[str, Any]) -> Answer:
-        """A completion that came at once."""
+    def take_whole(self, completion: dict[str, Any], received: bytes) -> Answer:
+        """A completion that came at once. What there is to know of it is in the object, so its bytes are not read."""
         choice = self._head(completion)
         message = choice.get("message") if choice is not None else None
         if not isinstance(message, dict):
@@ -147,6 +132,8 @@ class Gathering:
             self._response_id = chunk["id"]
         if not self._model and isinstance(chunk.get("model"), str):
             self._model = chunk["model"]
+        if isinstance(chunk.get("service_tier"), str):
+            self._service_tier = chunk["service_tier"]
         if isinstance(chunk.get("usage"), dict):
             self._usage = chunk["usage"]
         choices = chunk.get("choices")
@@ -170,7 +157,7 @@ class Gathering:
             self._refusals.append(delta["refusal"])
         reasoning = delta.get("reasoning_content") or delta.get("reasoning")
         if isinstance(reasoning, str):
-            self._reasoning.append(reasoning)
+            self._thoughts.append(reasoning)
         calls = delta.get("tool_calls")
         if isinstance(calls, list):
             for sent in calls:
@@ -229,16 +216,28 @@ class Gathering:
             raise nonsense(self._who, "a tool call without a name")
         calls = tuple(CalledTool(call.id, call.name, "".join(call.arguments)) for call in self._calls)
         ids = {"response": self._response_id, "request": self._request_id}
-        reasoning = "".join(self._reasoning)
         return Answer(
             text="".join(self._texts) or None,
             refusal="".join(self._refusals) or None,
             tool_calls=calls,
-            reasoning=(orjson.dumps({"reasoning_content": reasoning}).decode(),) if reasoning else (),
+            reasoning=self._reasoning(),
             # A model that was told which tool to call says "stop" when it has called it.
             finish_reason="tool_calls" if calls and self.finish_reason == "stop" else self.finish_reason,
             model=self._model,
-            usage=None if self._usage is None else usage_of(self._usage),
+            usage=None if self._usage is None else self._used(self._usage),
             usage_reported=self._usage,
             provider_ids={name: value for name, value in ids.items() if value},
+            pricing_context=self._pricing_context(),
         )
+
+    # What providers with a format like this one tell in another way.
+
+    def _reasoning(self) -> tuple[str, ...]:
+        said = "".join(self._thoughts)
+        return (orjson.dumps({"reasoning_content": said}).decode(),) if said else ()
+
+    def _used(self, reported: JsonObject) -> Usage:
+        return usage_of(reported)
+
+    def _pricing_context(self) -> PricingContext:
+        return {} if self._service_tier in STANDARD_TIERS else {"service_tier": self._service_tier}

@@ -19,13 +19,16 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from clew.errors import Misconfigured, ProviderFailed
 from clew.events.content import JsonObject
 from clew.events.usage import Usage
-from clew.providers import openai_render
+from clew.providers import openai_render, summaries
 from clew.providers.base import Answer, CalledTool, CallPiece, ModelInfo, Piece, Prompt, TextPiece
 
 CHARS_PER_TOKEN = 4
 CALL_PIECE_CHARS = 12
 # Words of tool names that stand in any sentence and tell nothing about what is wanted.
 _COMMON_WORDS = frozenset(("get", "set", "the", "and", "for", "all", "list", "find", "make", "with", "from", "tool"))
+# Of a conversation that is to be summarised.
+_LINES_IN_SHORT = 3
+_WORDS_IN_SHORT = 6
 _WORD = re.compile(r"[^\W_]+")
 _LETTERS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 
@@ -97,6 +100,8 @@ class _Newest:
         self.result = _text(results[-1]["content"]) if results else ""
         self.is_user = newest["role"] == "user"
         self.tool: str | None = names.get(newest["tool_call_id"], "") if newest["role"] == "tool" else None
+        told = [_text(message["content"]) for message in messages if message["role"] == "system"]
+        self.wants_summary = bool(told) and summaries.is_asked_for(told[0])
         self.tools: list[dict[str, Any]] = [tool["function"] for tool in request.get("tools") or ()]
         self.tool_choice: Any = request.get("tool_choice")
 
@@ -166,6 +171,8 @@ def _matches(when: When, newest: _Newest) -> bool:
 
 def _sensible(newest: _Newest) -> Rule:
     """Calls a tool that the user mentions, tells what a tool returned, and else repeats what was said."""
+    if newest.wants_summary:
+        return Rule(say=_in_short(newest.user))
     if newest.tool is not None:
         return Rule(say=f"{newest.tool or 'The tool'} says: {newest.result}")
     if newest.is_user:
@@ -175,6 +182,14 @@ def _sensible(newest: _Newest) -> Rule:
     if newest.user:
         return Rule(say=f"You said: {newest.user}")
     return Rule(say="Hello. Say something, and I will say it back.")
+
+
+def _in_short(conversation: str) -> str:
+    """Of each line the beginning, and of many lines the first and the last."""
+    lines = [line for line in conversation.splitlines() if line.strip() and not line.startswith("<")]
+    if len(lines) > 2 * _LINES_IN_SHORT:
+        lines = [*lines[:_LINES_IN_SHORT], *lines[-_LINES_IN_SHORT:]]
+    return " / ".join(" ".join(line.split()[:_WORDS_IN_SHORT]) for line in lines)
 
 
 def _wanted(newest: _Newest) -> dict[str, Any] | None:

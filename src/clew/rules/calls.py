@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
-from clew.errors import NotInDoubt, OutputsIncomplete, OutputsNotExpected
+from clew.errors import NotInDoubt
 from clew.events import ThreadStreamEvent
 from clew.events.message import MessageAppended
 from clew.events.model import (
@@ -13,11 +14,21 @@ from clew.events.model import (
     ModelAnswered,
     ModelCalled,
     ModelFailed,
+    Purpose,
     ReasoningRecorded,
 )
 from clew.events.run import RunActionRequired, RunCompleted, RunFailed, RunIncomplete
-from clew.events.tool import FailedReason, ToolCalled, ToolFailed, ToolInDoubt, ToolReturned, ToolSettled, ToolStarted
+from clew.events.tool import (
+    FailedReason,
+    ToolCalled,
+    ToolFailed,
+    ToolInDoubt,
+    ToolReturned,
+    ToolSettled,
+    ToolStarted,
+)
 from clew.events.usage import NO_USAGE, Usage
+from clew.rules import told
 from clew.rules.commands import (
     BeginModelCall,
     DoubtTool,
@@ -27,10 +38,10 @@ from clew.rules.commands import (
     RetryModelCall,
     SettleTool,
     StartTool,
-    SubmitToolOutputs,
 )
-from clew.rules.runs import held, taken
-from clew.rules.state import ActiveRun, Thread
+from clew.rules.parts import AnsweredCall
+from clew.rules.runs import closing, held, taken
+from clew.rules.state import ActiveRun, CallStatus, OpenCall, Thread
 
 
 def begin_model_call(command: BeginModelCall, thread: Thread) -> Sequence[ThreadStreamEvent]:
@@ -41,7 +52,10 @@ def begin_model_call(command: BeginModelCall, thread: Thread) -> Sequence[Thread
         return []
     start = [taken(run, command.claim)] if command.claim is not None else []
     fence = run.fence + len(start)
-    failed_before = run.model_call.attempt if run.model_call is not None else 0
+    purpose: Purpose = "answer" if command.summarises is None else "summary"
+    if command.changes is not None and command.changes != thread.changes:
+        return []
+    failed = run.model_call if run.model_call is not None and run.model_call.purpose == purpose else None
     events: list[ThreadStreamEvent] = [
         *start,
         ContextAssembled(
@@ -53,6 +67,7 @@ def begin_model_call(command: BeginModelCall, thread: Thread) -> Sequence[Thread
             renderer=command.renderer,
             digest=command.digest,
             max_output_tokens=command.max_output_tokens,
+            summarises=command.summarises,
         ),
     ]
     if command.cut is not None:
@@ -63,7 +78,8 @@ def begin_model_call(command: BeginModelCall, thread: Thread) -> Sequence[Thread
         model_call_id=command.model_call_id,
         provider=command.provider,
         model=command.model,
-        attempt=failed_before + 1,
+        attempt=failed.attempt + 1 if failed is not None else 1,
+        purpose=purpose,
     )
     return [*events, called]
 
@@ -82,6 +98,9 @@ def _truncated(command: BeginModelCall, fence: int) -> ContextTruncated:
         tokens_after=cut.tokens_after,
         limit=cut.limit,
         limit_name=cut.limit_name,
+        cleared=cut.cleared,
+        items_cleared=cut.items_cleared,
+        instead_of=cut.instead_of,
     )
 
 
@@ -96,12 +115,14 @@ def retry_model_call(command: RetryModelCall, thread: Thread) -> Sequence[Thread
         provider=command.provider,
         model=command.model,
         attempt=run.model_call.attempt + 1,
+        purpose=run.model_call.purpose,
     )
     return [called]
 
 
 def fail_model_call(command: FailModelCall, thread: Thread) -> Sequence[ThreadStreamEvent]:
-    """A failure after which no attempt follows ends the run, too."""
+    """A failure after which no attempt follows ends the run, too: unless it was for a summary, which can be done
+    without."""
     run = held(thread, command.run_id, command.fence)
     if run.model_call is None or not run.model_call.waiting:
         return []
@@ -116,9 +137,13 @@ def fail_model_call(command: FailModelCall, thread: Thread) -> Sequence[ThreadSt
         final=command.final,
         retry_after_seconds=command.retry_after_seconds,
         usage=command.usage,
+        usage_reported=command.usage_reported,
+        price=command.price,
+        pricing_context=command.pricing_context,
         duration_ms=command.duration_ms,
+        usage_unknown=command.usage_unknown,
     )
-    if not command.final or run.status == "cancelling":
+    if not command.final or run.status == "cancelling" or run.model_call.purpose == "summary":
         return [failed]
     spent = run.usage.plus(command.usage or NO_USAGE)
     return [failed, RunFailed(run_id=run.run_id, usage=spent, code=command.code, message=command.message)]
@@ -127,7 +152,7 @@ def fail_model_call(command: FailModelCall, thread: Thread) -> Sequence[ThreadSt
 def record_answer(command: RecordAnswer, thread: Thread) -> Sequence[ThreadStreamEvent]:
     run = held(thread, command.run_id, command.fence)
     waiting = run.model_call
-    if waiting is None or not waiting.waiting or waiting.model_call_id != command.model_call_id:
+    if waiting is None or not waiting.waits_for(command.model_call_id, "answer"):
         return []
     answered = ModelAnswered(
         run_id=run.run_id,
@@ -142,9 +167,11 @@ def record_answer(command: RecordAnswer, thread: Thread) -> Sequence[ThreadStrea
         provider_ids=command.provider_ids,
         first_token_ms=command.first_token_ms,
         duration_ms=command.duration_ms,
+        price=command.price,
+        pricing_context=command.pricing_context,
     )
     usage = run.usage.plus(command.usage or NO_USAGE)
-    return [answered, *_items(command, run), *_after_answer(command, run, usage)]
+    return [answered, *_items(command, run), *_after_answer(command, thread, run, usage)]
 
 
 _INCOMPLETE = {"length": "max_tokens", "content_filter": "content_filter"}
@@ -161,6 +188,8 @@ def _items(command: RecordAnswer, run: ActiveRun) -> list[ThreadStreamEvent]:
                 item_id=command.reasoning_id,
                 provider=command.reasoning_provider,
                 blocks=command.reasoning,
+                model=command.reasoning_model,
+                tokens=command.reasoning_tokens,
             )
         )
     if (message := command.message) is not None:
@@ -189,13 +218,15 @@ def _items(command: RecordAnswer, run: ActiveRun) -> list[ThreadStreamEvent]:
             arguments=call.arguments,
             executor=call.executor,
             tokens=call.tokens,
+            confirm=call.confirm,
+            handing_over=call.handing_over,
         )
         for call in command.calls
     ]
     return events
 
 
-def _after_answer(command: RecordAnswer, run: ActiveRun, usage: Usage) -> Sequence[ThreadStreamEvent]:
+def _after_answer(command: RecordAnswer, thread: Thread, run: ActiveRun, usage: Usage) -> Sequence[ThreadStreamEvent]:
     """What the answer leads to. A cancelled run keeps its last answer, and is ended by whoever cancels it."""
     if run.status == "cancelling":
         return []
@@ -203,9 +234,14 @@ def _after_answer(command: RecordAnswer, run: ActiveRun, usage: Usage) -> Sequen
         return _cut_short(command, run, usage)
     if not command.calls:
         return [RunCompleted(run_id=run.run_id, usage=usage)]
-    if all(call.executor == "client" for call in command.calls):
-        return [_action_required(run, tuple(call.tool_call_id for call in command.calls))]
-    return []
+    calls = tuple(map(_open_call, command.calls))
+    return client_next(thread, replace(run, model_call=None, calls=calls, usage=usage))
+
+
+def _open_call(call: AnsweredCall) -> OpenCall:
+    status: CallStatus = "unconfirmed" if call.confirm else "called"
+    hands_over = call.handing_over is not None
+    return OpenCall(call.tool_call_id, call.step_id, call.name, call.executor, status, hands_over=hands_over)
 
 
 def _cut_short(command: RecordAnswer, run: ActiveRun, usage: Usage) -> Sequence[ThreadStreamEvent]:
@@ -216,7 +252,7 @@ def _cut_short(command: RecordAnswer, run: ActiveRun, usage: Usage) -> Sequence[
             step_id=call.step_id,
             tool_call_id=call.tool_call_id,
             reason="run_incomplete",
-            output="The model's answer was cut short, so this call was not made.",
+            output=told.CUT_SHORT,
         )
         for call in command.calls
     ]
@@ -226,8 +262,18 @@ def _cut_short(command: RecordAnswer, run: ActiveRun, usage: Usage) -> Sequence[
     return [*closers, RunFailed(run_id=run.run_id, usage=usage, code="server_error", message=message)]
 
 
-def _action_required(run: ActiveRun, tool_call_ids: tuple[str, ...]) -> RunActionRequired:
-    return RunActionRequired(run_id=run.run_id, fence=run.fence, tool_call_ids=tool_call_ids)
+def client_next(thread: Thread, run: ActiveRun) -> Sequence[ThreadStreamEvent]:
+    """When the server's calls are answered and the client's are not, it is the client's turn.
+
+    Nobody comes again to a thread that is not kept: its run ends with what the client was to do.
+    """
+    waits = any(call.is_to_run or call.status == "in_doubt" for call in run.calls)
+    if run.status == "cancelling" or waits or not run.awaited:
+        return []
+    if not thread.stored:
+        return closing(run, RunCompleted(run_id=run.run_id, usage=run.usage), "run_completed")
+    ids = tuple(call.tool_call_id for call in run.awaited)
+    return [RunActionRequired(run_id=run.run_id, fence=run.fence, tool_call_ids=ids)]
 
 
 def start_tool(command: StartTool, thread: Thread) -> Sequence[ThreadStreamEvent]:
@@ -283,15 +329,12 @@ def finish_tool(command: FinishTool, thread: Thread) -> Sequence[ThreadStreamEve
             duration_ms=command.duration_ms,
             tokens=command.tokens,
         )
-    return [outcome, *_client_next(run, call.tool_call_id)]
+    return [outcome, *client_next(thread, without(run, call.tool_call_id))]
 
 
-def _client_next(run: ActiveRun, answered: str) -> list[ThreadStreamEvent]:
-    """When the server's calls are answered and the client's are not, it is the client's turn."""
-    left = [call for call in run.unanswered if call.tool_call_id != answered]
-    if run.status == "cancelling" or not left or any(call.executor == "server" for call in left):
-        return []
-    return [_action_required(run, tuple(call.tool_call_id for call in left))]
+def without(run: ActiveRun, tool_call_id: str) -> ActiveRun:
+    """The run when that call is answered."""
+    return replace(run, calls=tuple(call for call in run.calls if call.tool_call_id != tool_call_id))
 
 
 def doubt_tool(command: DoubtTool, thread: Thread) -> Sequence[ThreadStreamEvent]:
@@ -326,27 +369,4 @@ def settle(command: SettleTool, thread: Thread) -> Sequence[ThreadStreamEvent]:
     )
     if command.outcome == "did_not_happen":
         return [settled]
-    return [settled, *_client_next(run, call.tool_call_id)]
-
-
-def submit(command: SubmitToolOutputs, thread: Thread) -> Sequence[ThreadStreamEvent]:
-    run = thread.run
-    if run is None or run.run_id != command.run_id or run.status != "requires_action":
-        status = run.status if run is not None and run.run_id == command.run_id else command.past_status
-        raise OutputsNotExpected(run_id=command.run_id, status=status or "ended")
-    given = tuple(output.tool_call_id for output in command.outputs)
-    expected = tuple(call.tool_call_id for call in run.unanswered)
-    if sorted(given) != sorted(expected):
-        raise OutputsIncomplete(run_id=run.run_id, expected=expected, given=given)
-    steps = {call.tool_call_id: call.step_id for call in run.calls}
-    return [
-        ToolReturned(
-            run_id=run.run_id,
-            fence=run.fence,
-            step_id=steps[output.tool_call_id],
-            tool_call_id=output.tool_call_id,
-            output=output.output,
-            tokens=output.tokens,
-        )
-        for output in command.outputs
-    ]
+    return [settled, *client_next(thread, without(run, call.tool_call_id))]

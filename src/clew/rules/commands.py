@@ -2,36 +2,43 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TypeAlias
+from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
 
-from clew.events.content import Attachment, Content, JsonObject, Metadata, Tokens
+from clew.events.content import Content, JsonObject, Metadata, Tokens
 from clew.events.message import Role
-from clew.events.model import ContextTokens, LeftOut, Manifest
-from clew.events.run import RunConfig
-from clew.events.tool import Effect, Executor, SettledOutcome
+from clew.events.model import ContextTokens, Manifest, Summarising
+from clew.events.price import Price, PricingContext
+from clew.events.run import RunConfig, Truncation
+from clew.events.thread import ThreadSettings
+from clew.events.tool import Effect, SettledOutcome
 from clew.events.usage import Usage
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NewMessage:
-    message_id: str
-    role: Role
-    content: Content
-    attachments: tuple[Attachment, ...] = ()
-    metadata: Metadata | None = None
-    tokens: Tokens | None = None
+from clew.rules.contexts import Cut, RecordSummary
+from clew.rules.parts import AnsweredCall, AnsweredMessage, Claim, Confirmation, NewItem, NewMessage, ToolOutput
+from clew.rules.standing import OnBudget
+from clew.rules.state import Thread
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CreateThread:
+    """A thread that is not `stored` comes with the run that it is for."""
+
     thread_id: str
     tenant: str
     dialect: str
     metadata: Metadata
     tool_resources: JsonObject
-    messages: tuple[NewMessage, ...] = ()
+    messages: tuple[NewItem, ...] = ()
     run: QueueRun | None = None
+    truncation: Truncation | None = None
+    settings: ThreadSettings | None = None
+    stored: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConfigureThread:
+    thread_id: str
+    settings: ThreadSettings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +46,7 @@ class ChangeThread:
     thread_id: str
     metadata: Metadata | None = None
     tool_resources: JsonObject | None = None
+    truncation: Truncation | Literal["default"] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +59,7 @@ class DeleteThread:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AppendMessages:
     thread_id: str
-    messages: tuple[NewMessage, ...]
+    messages: tuple[NewItem, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,14 +91,58 @@ class RemoveMessage:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ReplaceToolOutput:
+    """`had_result` and `tokens_before` are facts: whether the call has a result now, and of how many tokens."""
+
+    thread_id: str
+    tool_call_id: str
+    output: str
+    is_error: bool
+    had_result: bool
+    tokens: Tokens | None
+    tokens_before: int
+    content: Content = ()
+
+
+Edit: TypeAlias = "AppendMessages | ChangeMessage | EditMessage | RemoveMessage | ReplaceToolOutput | ConfigureThread"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ForkThread:
+    """Everything about the parent is a fact: where it is left, and the rules' state of it there.
+
+    `edits` say what is otherwise in the child, in order, and `inserts` what is put into what it inherits: the first of
+    them stands first. `truncation` None takes over the parent's. `run` is the run that the child begins with, if any.
+    """
+
+    thread_id: str
+    parent: str
+    parent_version: int
+    parent_position: int
+    inherited: Thread
+    dialect: str
+    metadata: Metadata
+    tool_resources: JsonObject
+    edits: tuple[Edit, ...] = ()
+    truncation: Truncation | Literal["default"] | None = None
+    run: QueueRun | None = None
+    stored: bool = True
+    inserts: tuple[NewMessage, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class QueueRun:
+    """`instead_of` is a run that waits for its client, who goes on without answering it: it is cancelled first."""
+
     thread_id: str
     run_id: str
     dialect: str
     config: RunConfig
     expires_at: int | None
     metadata: Metadata
-    additional_messages: tuple[NewMessage, ...] = ()
+    additional_messages: tuple[NewItem, ...] = ()
+    instead_of: str | None = None
+    matched_by: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,17 +178,12 @@ class ExpireRun:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Claim:
-    """Who takes a run, and for how long unless he renews."""
-
-    worker: str
-    lease_seconds: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class StartRun:
+    """`fence` is the one that the run is taken from."""
+
     thread_id: str
     run_id: str
+    fence: int
     claim: Claim
 
 
@@ -158,21 +205,12 @@ class EndIncomplete:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Cut:
-    """What a context left out, and what forced that."""
-
-    strategy: str
-    left_out: tuple[LeftOut, ...]
-    items: int
-    tokens_before: int
-    tokens_after: int
-    limit: int
-    limit_name: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class BeginModelCall:
-    """With `claim` set, the same append takes the run (`fence` is then the one it is taken from)."""
+    """With `claim` set, the same append takes the run (`fence` is then the one it is taken from).
+
+    A call that `summarises` does so from the thread as it was after so many `changes`; where there were more since,
+    it is not made.
+    """
 
     thread_id: str
     run_id: str
@@ -187,6 +225,8 @@ class BeginModelCall:
     digest: str
     max_output_tokens: int | None
     cut: Cut | None
+    summarises: Summarising | None = None
+    changes: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -210,26 +250,11 @@ class FailModelCall:
     final: bool
     retry_after_seconds: float | None = None
     usage: Usage | None = None
+    usage_reported: JsonObject | None = None
+    price: Price | None = None
+    pricing_context: PricingContext = field(default_factory=dict)
     duration_ms: float | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AnsweredMessage:
-    message_id: str
-    step_id: str
-    content: Content
-    assistant_id: str | None
-    tokens: Tokens | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AnsweredCall:
-    tool_call_id: str
-    step_id: str
-    name: str
-    arguments: str
-    executor: Executor
-    tokens: Tokens | None
+    usage_unknown: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -253,6 +278,10 @@ class RecordAnswer:
     reasoning: tuple[str, ...]
     message: AnsweredMessage | None
     calls: tuple[AnsweredCall, ...]
+    price: Price | None = None
+    pricing_context: PricingContext = field(default_factory=dict)
+    reasoning_model: str | None = None
+    reasoning_tokens: Tokens | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -281,6 +310,20 @@ class FinishTool:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class HandOff:
+    """`next_run` is the run of the next agent; None leaves it to the client. `output` is what the model is told."""
+
+    thread_id: str
+    run_id: str
+    fence: int
+    tool_call_id: str
+    assistant_id: str
+    next_run: QueueRun | None
+    output: str
+    tokens: Tokens | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DoubtTool:
     thread_id: str
     run_id: str
@@ -301,24 +344,27 @@ class SettleTool:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ToolOutput:
-    tool_call_id: str
-    output: str
-    tokens: Tokens | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class SubmitToolOutputs:
-    """`past_status` is a fact: how the run ended, if it has."""
+    """All that the run waits for at once. `past_status` is a fact: how the run ended, if it has.
+
+    `messages` come behind the outputs; with `config`, the run goes on as that says.
+    """
 
     thread_id: str
     run_id: str
     outputs: tuple[ToolOutput, ...]
     past_status: str | None
+    confirmations: tuple[Confirmation, ...] = ()
+    messages: tuple[NewItem, ...] = ()
+    config: RunConfig | None = None
+    matched_by: str | None = None
 
 
 ThreadCommand: TypeAlias = (
     CreateThread
+    | ForkThread
+    | ReplaceToolOutput
+    | ConfigureThread
     | ChangeThread
     | DeleteThread
     | AppendMessages
@@ -337,9 +383,12 @@ ThreadCommand: TypeAlias = (
     | RetryModelCall
     | FailModelCall
     | RecordAnswer
+    | RecordSummary
     | StartTool
     | FinishTool
+    | HandOff
     | DoubtTool
     | SettleTool
     | SubmitToolOutputs
+    | OnBudget
 )

@@ -31,6 +31,13 @@ class RunTools:
 
 
 @dataclass(frozen=True, slots=True)
+class HandOver:
+    """Everything else is answered: the thread goes to another agent."""
+
+    call: OpenCall
+
+
+@dataclass(frozen=True, slots=True)
 class Await:
     """Nothing to do until the client answers or somebody settles a call in doubt."""
 
@@ -47,7 +54,7 @@ class Stop:
     reason: str
 
 
-Move: TypeAlias = AskModel | ReportLost | RunTools | Await | Cancel | Stop
+Move: TypeAlias = AskModel | ReportLost | RunTools | HandOver | Await | Cancel | Stop
 
 
 def next_move(run: ActiveRun) -> Move:
@@ -55,13 +62,13 @@ def next_move(run: ActiveRun) -> Move:
         return Cancel()
     if run.model_call is not None and run.model_call.waiting:
         return ReportLost(run.model_call)
-    if mine := tuple(c for c in run.calls if c.executor == "server" and c.status in ("called", "started")):
+    if mine := tuple(call for call in run.calls if call.is_to_run):
         return RunTools(mine)
-    if run.unanswered:
+    if not all(call.hands_over for call in run.unanswered):
         return Await()
     if reason := _used_up(run):
         return Stop(reason)
-    return AskModel()
+    return HandOver(run.unanswered[0]) if run.unanswered else AskModel()
 
 
 def _used_up(run: ActiveRun) -> str | None:

@@ -7,11 +7,12 @@ A run that ends closes what is open, in the same append: a model call that waits
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import assert_never
 
-from clew.errors import NothingToRun, RunEnded, RunUnderWay, StaleFence, ThreadBusy
+from clew.errors import CallsUnanswered, NothingToRun, RunEnded, RunUnderWay, StaleFence, ThreadBusy
 from clew.events import ThreadStreamEvent
 from clew.events.message import MessageAppended
-from clew.events.model import ModelFailed
+from clew.events.model import ModelFailed, ReasoningImported
 from clew.events.run import (
     RunCancelled,
     RunCancelRequested,
@@ -23,31 +24,74 @@ from clew.events.run import (
     RunQueued,
     RunStarted,
 )
-from clew.events.tool import FailedReason, ToolFailed
+from clew.events.tool import FailedReason, ToolFailed, ToolImported, ToolReplaced
+from clew.rules import told
 from clew.rules.commands import (
     ChangeRun,
-    Claim,
     EndIncomplete,
     ExpireRun,
     FailRun,
     FinishCancel,
-    NewMessage,
     QueueRun,
     RequestCancel,
     StartRun,
 )
+from clew.rules.parts import Claim, NewCall, NewItem, NewMessage, NewReasoning, NewResult
 from clew.rules.state import ActiveRun, Thread
 
 
-def appended(message: NewMessage) -> MessageAppended:
-    return MessageAppended(
-        message_id=message.message_id,
-        role=message.role,
-        content=message.content,
-        attachments=message.attachments,
-        metadata=message.metadata or {},
-        tokens=message.tokens,
-    )
+def appended(item: NewItem) -> MessageAppended | ToolImported | ReasoningImported | ToolReplaced:
+    match item:
+        case NewMessage():
+            return MessageAppended(
+                message_id=item.message_id,
+                role=item.role,
+                content=item.content,
+                attachments=item.attachments,
+                metadata=item.metadata or {},
+                tokens=item.tokens,
+                assistant_id=item.assistant_id,
+                model_call_id=item.model_call_id,
+                before=item.before,
+            )
+        case NewCall():
+            return ToolImported(
+                tool_call_id=item.tool_call_id,
+                model_call_id=item.model_call_id,
+                name=item.name,
+                arguments=item.arguments,
+                executor=item.executor,
+                handing_over=item.handing_over,
+                tokens=item.tokens,
+            )
+        case NewReasoning():
+            return ReasoningImported(
+                item_id=item.item_id,
+                model_call_id=item.model_call_id,
+                provider=item.provider,
+                blocks=item.blocks,
+                model=item.model,
+            )
+        case NewResult():
+            return ToolReplaced(
+                tool_call_id=item.tool_call_id,
+                output=item.output,
+                is_error=item.is_error,
+                content=item.content,
+                had_result=item.had_result,
+                tokens=item.tokens,
+                tokens_before=item.tokens_before,
+            )
+        case _:
+            assert_never(item)
+
+
+def busy(thread_id: str, run: ActiveRun, wish: str) -> ThreadBusy:
+    """Why nothing else can begin on the thread."""
+    if run.status != "requires_action":
+        return ThreadBusy(thread_id=thread_id, run_id=run.run_id, wish=wish)
+    awaited = tuple(call.tool_call_id for call in run.awaited)
+    return CallsUnanswered(thread_id=thread_id, run_id=run.run_id, wish=wish, tool_call_ids=awaited)
 
 
 def held(thread: Thread, run_id: str, fence: int) -> ActiveRun:
@@ -60,21 +104,31 @@ def held(thread: Thread, run_id: str, fence: int) -> ActiveRun:
 
 
 def queue(command: QueueRun, thread: Thread) -> Sequence[ThreadStreamEvent]:
-    if thread.run is not None:
-        if thread.run.run_id == command.run_id:
-            return []
-        raise ThreadBusy(thread_id=command.thread_id, run_id=thread.run.run_id, wish="run")
-    new_user_messages = sum(message.role == "user" for message in command.additional_messages)
+    run = thread.run
+    if run is not None and run.run_id == command.run_id:
+        return []
+    ended = run is not None and run.run_id == command.instead_of and run.status == "requires_action"
+    if run is not None and not ended:
+        raise busy(command.thread_id, run, "run")
+    closed = cancelled_unasked(run) if run is not None else []
+    new_user_messages = sum(
+        isinstance(item, NewMessage) and item.role == "user" for item in command.additional_messages
+    )
     if thread.user_messages + new_user_messages == 0 and not command.config.instructions:
         raise NothingToRun(thread_id=command.thread_id)
-    queued = RunQueued(
+    return [*closed, *map(appended, command.additional_messages), queued(command)]
+
+
+def queued(command: QueueRun, *, handed_off_by: str | None = None) -> RunQueued:
+    return RunQueued(
         run_id=command.run_id,
         dialect=command.dialect,
         config=command.config,
         expires_at=command.expires_at,
         metadata=command.metadata,
+        handed_off_by=handed_off_by,
+        matched_by=command.matched_by,
     )
-    return [*map(appended, command.additional_messages), queued]
 
 
 def change(command: ChangeRun, thread: Thread) -> Sequence[ThreadStreamEvent]:
@@ -88,7 +142,7 @@ def start(command: StartRun, thread: Thread) -> Sequence[ThreadStreamEvent]:
     run = thread.run
     if run is None or run.run_id != command.run_id or run.status in ("requires_action", "cancelling"):
         return []
-    return [taken(run, command.claim)]
+    return [taken(held(thread, command.run_id, command.fence), command.claim)]
 
 
 def taken(run: ActiveRun, claim: Claim) -> RunStarted:
@@ -139,16 +193,9 @@ def end_incomplete(command: EndIncomplete, thread: Thread) -> Sequence[ThreadStr
     return closing(run, ended, "run_incomplete")
 
 
-def cancelled_with_thread(run: ActiveRun) -> Sequence[ThreadStreamEvent]:
+def cancelled_unasked(run: ActiveRun) -> Sequence[ThreadStreamEvent]:
+    """Without a request to cancel it: its thread is deleted, or goes on with another run."""
     return closing(run, RunCancelled(run_id=run.run_id, usage=run.usage), "run_cancelled")
-
-
-_TOLD = {
-    "run_cancelled": "The run was cancelled before this call was answered.",
-    "run_expired": "The run expired before this call was answered.",
-    "run_failed": "The run failed before this call was answered.",
-    "run_incomplete": "The run ended before this call was answered.",
-}
 
 
 def closing(run: ActiveRun, end: RunEnd, reason: FailedReason) -> Sequence[ThreadStreamEvent]:
@@ -165,6 +212,7 @@ def closing(run: ActiveRun, end: RunEnd, reason: FailedReason) -> Sequence[Threa
                 message="the run ended while the model was answering",
                 retryable=False,
                 final=True,
+                usage_unknown=True,
             )
         )
     events += [
@@ -174,7 +222,7 @@ def closing(run: ActiveRun, end: RunEnd, reason: FailedReason) -> Sequence[Threa
             step_id=call.step_id,
             tool_call_id=call.tool_call_id,
             reason=reason,
-            output=_TOLD[reason],
+            output=told.RUN_ENDED[reason],
         )
         for call in run.unanswered
     ]

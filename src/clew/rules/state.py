@@ -5,17 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
-from clew.events.run import Limits
+from clew.events.model import Purpose
+from clew.events.run import Limits, Truncation
 from clew.events.tool import Effect, Executor
 from clew.events.usage import NO_USAGE, Usage
 
 RunStatus: TypeAlias = Literal["queued", "in_progress", "requires_action", "cancelling"]
-CallStatus: TypeAlias = Literal["called", "started", "in_doubt", "answered"]
+CallStatus: TypeAlias = Literal["unconfirmed", "called", "started", "in_doubt", "answered"]
 
 
 @dataclass(frozen=True, slots=True)
 class OpenCall:
-    """A tool call of the step that is under way."""
+    """A tool call of the step that is under way. One that `hands_over` is made when all others are answered."""
 
     tool_call_id: str
     step_id: str
@@ -24,19 +25,49 @@ class OpenCall:
     status: CallStatus = "called"
     attempts: int = 0
     effect: Effect | None = None
+    hands_over: bool = False
+
+    @property
+    def awaits_client(self) -> bool:
+        """Whether the client is to answer it, or to say that the server may make it."""
+        if self.status == "answered" or self.hands_over:
+            return False
+        return self.executor == "client" or self.status == "unconfirmed"
+
+    @property
+    def is_to_run(self) -> bool:
+        """Whether the server is to make it: it is not yet started, or whoever started it may have died."""
+        return self.executor == "server" and self.status in ("called", "started") and not self.hands_over
 
 
 @dataclass(frozen=True, slots=True)
 class ModelCall:
-    """The newest model call. `waiting` until it answered or failed; then it failed, and may be tried again."""
+    """The newest model call. `waiting` until it answered or failed; then it failed, and may be tried again.
+
+    When it was for a summary and the failure is `final`, the run goes on without that summary.
+    """
 
     model_call_id: str
     attempt: int
     waiting: bool
+    purpose: Purpose = "answer"
+    final: bool = False
+
+    def waits_for(self, model_call_id: str, purpose: Purpose) -> bool:
+        return self.waiting and (self.model_call_id, self.purpose) == (model_call_id, purpose)
+
+    @property
+    def without_summary(self) -> bool:
+        return self.purpose == "summary" and self.final
 
 
 @dataclass(frozen=True, slots=True)
 class ActiveRun:
+    """`changed`: what was changed of the thread since a summary was last asked for; None: too much to be remembered.
+    `budget_until` is set while it waits for room in a budget: until when, in microseconds. `reconfigured` counts how
+    often its client has given it another configuration.
+    """
+
     run_id: str
     status: RunStatus = "queued"
     expires_at: int | None = None
@@ -47,6 +78,9 @@ class ActiveRun:
     usage: Usage = NO_USAGE
     model_call: ModelCall | None = None
     calls: tuple[OpenCall, ...] = ()
+    changed: tuple[str, ...] | None = ()
+    budget_until: int | None = None
+    reconfigured: int = 0
 
     def call(self, tool_call_id: str) -> OpenCall | None:
         return next((call for call in self.calls if call.tool_call_id == tool_call_id), None)
@@ -56,13 +90,33 @@ class ActiveRun:
         return tuple(call for call in self.calls if call.status != "answered")
 
     @property
+    def awaited(self) -> tuple[OpenCall, ...]:
+        """What the client is to answer, or to allow or deny."""
+        return tuple(call for call in self.calls if call.awaits_client)
+
+    @property
     def in_doubt(self) -> bool:
         return any(call.status == "in_doubt" for call in self.calls)
 
 
 @dataclass(frozen=True, slots=True)
+class Summary:
+    """The newest summary, and the messages and tool calls of which something was changed since it was asked for.
+
+    It does not stand for what it does not tell any more; whether one of these is among that, the rules cannot know.
+    """
+
+    item_id: str
+    changed: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Thread:
-    """`run` is the one run that may be active; `items` and `tokens` count what a context may show."""
+    """`run` is the one run that may be active; `items` and `tokens` count what a context may show.
+
+    A summary is not counted: it says nothing that was not said. `changes` counts edits, removals and replacements.
+    A thread that is not `stored` is there for the run that it was made with, and for nobody else.
+    """
 
     exists: bool = False
     deleted: bool = False
@@ -71,3 +125,7 @@ class Thread:
     items: int = 0
     tokens: int = 0
     run: ActiveRun | None = None
+    truncation: Truncation | None = None
+    summary: Summary | None = None
+    changes: int = 0
+    stored: bool = True

@@ -8,17 +8,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import assert_never
 
-from clew.errors import NotFound, ThreadBusy
+from clew.errors import NotFound
 from clew.events import ThreadStreamEvent
 from clew.events.message import MessageChanged, MessageEdited, MessageRemoved
-from clew.events.thread import ThreadChanged, ThreadCreated, ThreadDeleted
-from clew.rules import calls, runs
+from clew.events.thread import ThreadChanged, ThreadConfigured, ThreadCreated, ThreadDeleted
+from clew.rules import answering, calls, forks, handing_over, runs, spending, summaries
 from clew.rules.commands import (
     AppendMessages,
     BeginModelCall,
     ChangeMessage,
     ChangeRun,
     ChangeThread,
+    ConfigureThread,
     CreateThread,
     DeleteThread,
     DoubtTool,
@@ -29,9 +30,12 @@ from clew.rules.commands import (
     FailRun,
     FinishCancel,
     FinishTool,
+    ForkThread,
+    HandOff,
     QueueRun,
     RecordAnswer,
     RemoveMessage,
+    ReplaceToolOutput,
     RequestCancel,
     RetryModelCall,
     SettleTool,
@@ -40,17 +44,44 @@ from clew.rules.commands import (
     SubmitToolOutputs,
     ThreadCommand,
 )
+from clew.rules.contexts import RecordSummary
 from clew.rules.decider import Decider
 from clew.rules.evolve import evolve
+from clew.rules.standing import AwaitBudget, StopAtBudget, WarnOfBudget
 from clew.rules.state import Thread
 
 
 def decide(command: ThreadCommand, thread: Thread) -> Sequence[ThreadStreamEvent]:
     if isinstance(command, CreateThread):
         return [] if thread.exists else _create(command)
-    if not thread.exists or thread.deleted:
+    if isinstance(command, ForkThread):
+        return [] if thread.exists else forks.fork(command, _decide)
+    if not thread.exists or thread.deleted or (not thread.stored and isinstance(command, _OF_CLIENTS)):
         raise NotFound(noun="thread", id=command.thread_id)
+    return _decide(command, thread)
+
+
+_OF_CLIENTS = (
+    ConfigureThread,
+    ChangeThread,
+    DeleteThread,
+    AppendMessages,
+    ChangeMessage,
+    EditMessage,
+    RemoveMessage,
+    ReplaceToolOutput,
+    QueueRun,
+    ChangeRun,
+    SubmitToolOutputs,
+)
+
+
+def _decide(command: ThreadCommand, thread: Thread) -> Sequence[ThreadStreamEvent]:
     match command:
+        case CreateThread() | ForkThread():
+            raise AssertionError("a thread that is there does not begin")
+        case ConfigureThread(settings=settings):
+            return [ThreadConfigured(settings=settings)]
         case (
             ChangeThread()
             | DeleteThread()
@@ -61,6 +92,8 @@ def decide(command: ThreadCommand, thread: Thread) -> Sequence[ThreadStreamEvent
             | ChangeRun()
         ):
             return _on_thread(command, thread)
+        case ReplaceToolOutput():
+            return forks.replace_tool_output(command, thread)
         case QueueRun():
             return runs.queue(command, thread)
         case RequestCancel():
@@ -70,9 +103,11 @@ def decide(command: ThreadCommand, thread: Thread) -> Sequence[ThreadStreamEvent
         case ExpireRun():
             return runs.expire(command, thread)
         case SubmitToolOutputs():
-            return calls.submit(command, thread)
+            return answering.submit(command, thread)
         case SettleTool():
             return calls.settle(command, thread)
+        case WarnOfBudget() | AwaitBudget() | StopAtBudget():
+            return spending.on_budget(command, thread)
         case _:
             return _of_worker(command, thread)
 
@@ -85,8 +120,10 @@ def _of_worker(
     | RetryModelCall
     | FailModelCall
     | RecordAnswer
+    | RecordSummary
     | StartTool
     | FinishTool
+    | HandOff
     | DoubtTool,
     thread: Thread,
 ) -> Sequence[ThreadStreamEvent]:
@@ -105,10 +142,14 @@ def _of_worker(
             return calls.fail_model_call(command, thread)
         case RecordAnswer():
             return calls.record_answer(command, thread)
+        case RecordSummary():
+            return summaries.record(command, thread)
         case StartTool():
             return calls.start_tool(command, thread)
         case FinishTool():
             return calls.finish_tool(command, thread)
+        case HandOff():
+            return handing_over.hand_off(command, thread)
         case DoubtTool():
             return calls.doubt_tool(command, thread)
         case _:
@@ -121,8 +162,13 @@ def _create(command: CreateThread) -> Sequence[ThreadStreamEvent]:
         metadata=command.metadata,
         tool_resources=command.tool_resources,
         dialect=command.dialect,
+        truncation=command.truncation,
+        stored=command.stored,
     )
-    events: list[ThreadStreamEvent] = [created, *map(runs.appended, command.messages)]
+    events: list[ThreadStreamEvent] = [created]
+    if command.settings is not None:
+        events.append(ThreadConfigured(settings=command.settings))
+    events += map(runs.appended, command.messages)
     if command.run is not None:
         events += runs.queue(command.run, thread_rules.fold(events))
     return events
@@ -133,22 +179,22 @@ def _on_thread(
     thread: Thread,
 ) -> Sequence[ThreadStreamEvent]:
     match command:
-        case ChangeThread(metadata=metadata, tool_resources=tool_resources):
-            if metadata is None and tool_resources is None:
+        case ChangeThread(metadata=metadata, tool_resources=tool_resources, truncation=truncation):
+            if metadata is None and tool_resources is None and truncation is None:
                 return []
-            return [ThreadChanged(metadata=metadata, tool_resources=tool_resources)]
+            return [ThreadChanged(metadata=metadata, tool_resources=tool_resources, truncation=truncation)]
         case DeleteThread(by=by, reason=reason):
-            closing = runs.cancelled_with_thread(thread.run) if thread.run else []
+            closing = runs.cancelled_unasked(thread.run) if thread.run else []
             return [*closing, ThreadDeleted(by=by, reason=reason)]
         case AppendMessages(thread_id=thread_id, messages=messages):
             if thread.run is not None:
-                raise ThreadBusy(thread_id=thread_id, run_id=thread.run.run_id, wish="message")
+                raise runs.busy(thread_id, thread.run, "message")
             return [runs.appended(message) for message in messages]
         case ChangeMessage(message_id=message_id, metadata=metadata):
             return [MessageChanged(message_id=message_id, metadata=metadata)]
         case EditMessage(message_id=message_id, content=content, tokens=tokens, tokens_before=before):
             if thread.run is not None:
-                raise ThreadBusy(thread_id=command.thread_id, run_id=thread.run.run_id, wish="message")
+                raise runs.busy(command.thread_id, thread.run, "message")
             edited = MessageEdited(message_id=message_id, content=content, tokens=tokens, tokens_before=before)
             return [edited]
         case RemoveMessage(message_id=message_id, role=role, tokens=gone):
@@ -160,5 +206,5 @@ def _on_thread(
 
 
 thread_rules: Decider[ThreadCommand, Thread, ThreadStreamEvent] = Decider(
-    name="thread", version=1, initial=Thread(), decide=decide, evolve=evolve
+    name="thread", version=2, initial=Thread(), decide=decide, evolve=evolve
 )

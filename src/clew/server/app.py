@@ -1,4 +1,4 @@
-"""The application: each dialect under its own mount, Clew's own API beside them."""
+"""The application: each dialect under its own mount, Clew's own API beside them, and the past of them below `/at/`."""
 
 from __future__ import annotations
 
@@ -9,8 +9,12 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Mount, Route, Router
 
+from clew.dialects.anthropic_messages import routes as anthropic_routes
+from clew.dialects.mistral_conversations import routes as mistral_routes
 from clew.dialects.openai_assistants import routes as assistants_routes
 from clew.engine.engine import Engine
+from clew.errors import StoreFailed, StoreLost
+from clew.past import PATH
 from clew.server.native import make_native_app
 
 
@@ -29,16 +33,18 @@ def make_app(engine: Engine) -> Router:
             await engine.stop()
 
     async def health(request: Request) -> Response:
-        with engine.log.reading() as reader:
-            return JSONResponse({"status": "ok", "position": reader.head()})
+        try:
+            with engine.log.reading() as reader:
+                return JSONResponse({"status": "ok", "position": reader.head()})
+        except (StoreFailed, StoreLost) as error:
+            return JSONResponse({"status": "unavailable", "error": str(error)}, 503)
 
     assistants = assistants_routes(engine)
-    return Router(
-        routes=[
-            Route("/healthz", health),
-            Mount("/openai/v1", routes=assistants),
-            Mount("/v1", routes=assistants),
-            Mount("/clew/v1", app=make_native_app(engine)),
-        ],
-        lifespan=lifespan,
-    )
+    mounts = [
+        Mount("/openai/v1", routes=assistants),
+        Mount("/v1", routes=assistants),
+        Mount("/mistral", routes=mistral_routes(engine)),
+        Mount("/anthropic", routes=anthropic_routes(engine)),
+        Mount("/clew/v1", app=make_native_app(engine)),
+    ]
+    return Router(routes=[Route("/healthz", health), *mounts, Mount(PATH, routes=mounts)], lifespan=lifespan)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 from typing import Annotated, Any, Literal
 
@@ -11,45 +10,62 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
-from clew.desk import Key
-from clew.engine.auditing import Audit, audit
 from clew.engine.counting import content_tokens, new_message, text_tokens
-from clew.engine.engine import DEFAULT_TENANT, Engine
-from clew.errors import ClewError, Conflict, NotFound, Refused, StoreFailed, TooLarge
+from clew.engine.engine import Engine
+from clew.errors import (
+    ClewError,
+    Conflict,
+    Erased,
+    NotCovered,
+    NotFound,
+    Refused,
+    StoreFailed,
+    StoreLost,
+    TooLarge,
+)
 from clew.events.content import Content, Metadata, text
 from clew.events.message import MessageAppended
 from clew.events.tool import SettledOutcome
-from clew.ids import new_id
 from clew.rules.commands import (
     AppendMessages,
     ChangeMessage,
     ChangeThread,
-    CreateThread,
     EditMessage,
     RemoveMessage,
     SettleTool,
     ThreadCommand,
 )
-from clew.server.sse import feed_frames, recorded_json
+from clew.server.auditing import add_audits
+from clew.server.billing import add_billing
+from clew.server.budgets import add_budgets
+from clew.server.forking import add_forks
+from clew.server.items import add_items
+from clew.server.past import AsOf, point_check
+from clew.server.proofs import add_proofs
+from clew.server.rebuilding import add_rebuilding
+from clew.server.repeating import key_of
+from clew.server.sse import feed_frames, past_frames, recorded_json
+from clew.server.threads import add_threads
+from clew.server.truncating import ThreadToChange, add_assistants, truncation
+from clew.server.what_if import add_what_if
 from clew_projections import run_view, thread_view
 
 BODY_BYTES_MAX = 2_000_000
 
 _STATUS: dict[type[ClewError], int] = {
     NotFound: 404,
+    NotCovered: 404,
     TooLarge: 413,
+    Erased: 410,
     Refused: 400,
     Conflict: 409,
     StoreFailed: 507,
+    StoreLost: 503,
 }
 
 
 class _Body(BaseModel):
     model_config = ConfigDict(extra="forbid")
-
-
-class NewThread(_Body):
-    metadata: Metadata = {}
 
 
 class MessageToAppend(_Body):
@@ -76,11 +92,6 @@ class MessageToChange(_Body):
 class MessageToRemove(_Body):
     kind: Literal["message.removed"]
     message_id: str
-
-
-class ThreadToChange(_Body):
-    kind: Literal["thread.changed"]
-    metadata: Metadata
 
 
 EventToAppend = Annotated[
@@ -113,13 +124,6 @@ class EventList(BaseModel):
     has_more: bool
 
 
-class ThreadInfo(BaseModel):
-    thread_id: str
-    created_at: int
-    metadata: Metadata
-    version: int
-
-
 class RunInfo(BaseModel):
     run: run_view.RunView
     steps: list[run_view.StepView]
@@ -141,11 +145,20 @@ def make_native_app(engine: Engine) -> FastAPI:
         redoc_url=None,
         max_body_size=BODY_BYTES_MAX,
         description=__doc__,
-        dependencies=[Depends(_key_check(engine))],
+        dependencies=[Depends(_key_check(engine)), Depends(point_check(engine))],
     )
-    _add_threads(app, engine)
+    add_threads(app, engine)
+    add_items(app, engine)
     _add_events(app, engine)
     _add_runs(app, engine)
+    add_forks(app, engine)
+    add_audits(app, engine)
+    add_budgets(app, engine)
+    add_billing(app, engine)
+    add_what_if(app, engine)
+    add_proofs(app, engine)
+    add_rebuilding(app, engine)
+    add_assistants(app, engine)
     app.add_exception_handler(ClewError, _refusal)
     app.add_exception_handler(RequestValidationError, _invalid)
     return app
@@ -174,62 +187,6 @@ async def _invalid(request: Request, error: Exception) -> Response:
     return JSONResponse({"error": {"type": "Invalid", "message": where}}, 400)
 
 
-def _add_threads(app: FastAPI, engine: Engine) -> None:
-    @app.post("/threads", summary="Begin a thread")
-    async def create_thread(
-        request: Request, body: NewThread | None = None, idempotency_key: Annotated[str | None, Header()] = None
-    ) -> ThreadInfo:
-        thread_id = new_id("thread")
-        command = CreateThread(
-            thread_id=thread_id,
-            tenant=DEFAULT_TENANT,
-            dialect="clew",
-            metadata=body.metadata if body is not None else {},
-            tool_resources={},
-        )
-        key = await _key(request, idempotency_key)
-        done = await engine.desk.on_thread(thread_id, lambda: command, actor="clew", key=key, new=True)
-        return _thread_info(engine, done.stream)
-
-    @app.get("/threads", summary="The newest threads")
-    async def list_threads(limit: Annotated[int, Query(ge=1, le=100)] = 20) -> list[ThreadInfo]:
-        with engine.log.reading() as reader:
-            found = thread_view.threads(reader, tenant=DEFAULT_TENANT, limit=limit)
-            return [
-                ThreadInfo(
-                    thread_id=row.thread_id,
-                    created_at=row.created_at,
-                    metadata=row.metadata,
-                    version=reader.version(row.thread_id),
-                )
-                for row in found
-            ]
-
-    @app.get("/threads/{thread_id}", summary="A thread")
-    async def get_thread(thread_id: str) -> ThreadInfo:
-        return _thread_info(engine, thread_id)
-
-
-def _thread_info(engine: Engine, thread_id: str) -> ThreadInfo:
-    with engine.log.reading() as reader:
-        row = thread_view.thread(reader, thread_id)
-        if row is None:
-            raise NotFound(noun="thread", id=thread_id)
-        return ThreadInfo(
-            thread_id=row.thread_id,
-            created_at=row.created_at,
-            metadata=row.metadata,
-            version=reader.version(thread_id),
-        )
-
-
-async def _key(request: Request, idempotency_key: str | None) -> Key | None:
-    if idempotency_key is None:
-        return None
-    fingerprint = hashlib.sha256(await request.body()).digest()
-    return Key(f"clew {request.method} {request.url.path} {idempotency_key}", fingerprint)
-
-
 def _add_events(app: FastAPI, engine: Engine) -> None:
     @app.post("/threads/{thread_id}/events", summary="Append to a thread")
     async def append_event(
@@ -238,7 +195,7 @@ def _add_events(app: FastAPI, engine: Engine) -> None:
         body: EventToAppend,
         idempotency_key: Annotated[str | None, Header()] = None,
     ) -> list[RecordedEvent]:
-        key = await _key(request, idempotency_key)
+        key = await key_of(request, idempotency_key)
         done = await engine.desk.on_thread(thread_id, lambda: _command(engine, thread_id, body), actor="clew", key=key)
         return [RecordedEvent.model_validate(recorded_json(recorded)) for recorded in done.events]
 
@@ -246,31 +203,47 @@ def _add_events(app: FastAPI, engine: Engine) -> None:
         "/threads/{thread_id}/events",
         summary="A thread's events, as JSON or as a feed",
         description="With `Accept: text/event-stream` the events come as they happen; each frame's id is the"
-        " event's version, and `Last-Event-ID` or `after` says from where to go on, also after a restart.",
+        " event's version, and `Last-Event-ID` or `after` says from where to go on, also after a restart. A feed of"
+        " the past ends at its point; asked to go on behind that, it answers 204, which stops an EventSource.",
         response_model=EventList,
     )
     async def read_events(
         request: Request,
         thread_id: str,
+        as_of: AsOf,
         after: Annotated[int, Query(ge=0)] = 0,
         limit: Annotated[int, Query(ge=1, le=1_000)] = 100,
         previews: bool = False,
         last_event_id: Annotated[str | None, Header()] = None,
     ) -> Any:
-        _thread_must_exist(engine, thread_id)
+        upto = _end(engine, thread_id, as_of)
         if "text/event-stream" in request.headers.get("accept", ""):
             start = int(last_event_id) if last_event_id and last_event_id.isdecimal() else after
-            frames = feed_frames(engine.feed, thread_id, start, previews=previews)
+            if upto is None:
+                frames = feed_frames(engine.feed, thread_id, start, previews=previews)
+            elif last_event_id and start >= upto:
+                return Response(status_code=204)
+            else:
+                frames = past_frames(engine.log, thread_id, start, upto)
             return StreamingResponse(frames, media_type="text/event-stream", headers={"cache-control": "no-store"})
         with engine.log.reading() as reader:
-            found = reader.stream(thread_id, after=after, limit=limit + 1)
+            found = reader.stream(thread_id, after=after, upto=upto, limit=limit + 1)
         shown = [recorded_json(recorded) for recorded in found[:limit]]
         return JSONResponse({"events": shown, "has_more": len(found) > limit})
 
 
-def _thread_must_exist(engine: Engine, thread_id: str) -> None:
-    if not engine.desk.thread(thread_id).exists:
+def _end(engine: Engine, thread_id: str, as_of: int | None) -> int | None:
+    """The last version to show, None for whatever there is and comes. Raises `NotFound`."""
+    thread = engine.desk.thread(thread_id)
+    if as_of is None:
+        version, known = None, thread.exists
+    else:
+        with engine.log.reading() as reader:
+            version = reader.version(thread_id, as_of)
+        known = version > 0
+    if not known or not thread.stored:
         raise NotFound(noun="thread", id=thread_id)
+    return version
 
 
 def _command(engine: Engine, thread_id: str, body: EventToAppend) -> ThreadCommand:
@@ -278,8 +251,8 @@ def _command(engine: Engine, thread_id: str, body: EventToAppend) -> ThreadComma
         case MessageToAppend(role=role, content=content, metadata=metadata):
             message = new_message(role, _parts(content), metadata=metadata)
             return AppendMessages(thread_id=thread_id, messages=(message,))
-        case ThreadToChange(metadata=metadata):
-            return ChangeThread(thread_id=thread_id, metadata=metadata)
+        case ThreadToChange(metadata=metadata, truncation=given):
+            return ChangeThread(thread_id=thread_id, metadata=metadata, truncation=truncation(given))
         case _:
             return _message_command(engine, thread_id, body)
 
@@ -315,17 +288,13 @@ def _parts(content: str | Content) -> Content:
 
 def _add_runs(app: FastAPI, engine: Engine) -> None:
     @app.get("/runs/{run_id}", summary="A run and its steps")
-    async def get_run(run_id: str) -> RunInfo:
+    async def get_run(run_id: str, as_of: AsOf) -> RunInfo:
         with engine.log.reading() as reader:
-            run = run_view.run(reader, run_id)
+            run = run_view.run(reader, run_id, as_of)
             if run is None:
                 raise NotFound(noun="run", id=run_id)
-            return RunInfo(run=run, steps=run_view.steps(reader, run_id, newest_first=False, limit=1_000))
-
-    @app.get("/runs/{run_id}/audit", summary="A run told step by step")
-    async def get_audit(run_id: str) -> Audit:
-        with engine.log.reading() as reader:
-            return audit(reader, run_id)
+            steps = run_view.steps(reader, run_id, newest_first=False, limit=1_000, as_of=as_of)
+            return RunInfo(run=run, steps=steps)
 
     @app.post("/runs/{run_id}/tool_calls/{tool_call_id}/settle", summary="Settle a tool call in doubt")
     async def settle(run_id: str, tool_call_id: str, body: Settlement) -> list[RecordedEvent]:
@@ -346,7 +315,9 @@ def _add_runs(app: FastAPI, engine: Engine) -> None:
         return [RecordedEvent.model_validate(recorded_json(recorded)) for recorded in done.events]
 
     @app.get("/projections", summary="Where the read models stand")
-    async def projections() -> list[ProjectionStanding]:
+    async def projections(as_of: AsOf) -> list[ProjectionStanding]:
+        if as_of is not None:
+            raise Refused("where the read models stand is no part of the history; it is only known of now")
         with engine.log.reading() as reader:
             return [ProjectionStanding(**standing) for standing in map(_as_dict, engine.keeper.standings(reader))]
 

@@ -10,8 +10,9 @@ from __future__ import annotations
 from starlette.routing import BaseRoute, Route
 
 from clew.dialects.openai_assistants import assistants, messages, runs, starting, threads
-from clew.dialects.openai_assistants.handling import Endpoint, Handler
+from clew.dialects.openai_assistants.handling import OpenAIManners
 from clew.engine.engine import Engine
+from clew.serving.http import Endpoint, Handler
 
 __all__ = ["routes"]
 
@@ -50,4 +51,5 @@ _PATHS: dict[str, dict[str, Handler]] = {
 
 def routes(engine: Engine) -> list[BaseRoute]:
     """Everything below the base URL; the server says where that is."""
-    return [Route(path, Endpoint(engine, **handlers), name=path) for path, handlers in _PATHS.items()]
+    manners = OpenAIManners()
+    return [Route(path, Endpoint(engine, manners, **handlers), name=path) for path, handlers in _PATHS.items()]

@@ -8,8 +8,7 @@ from typing import Any
 
 from clew.dialects.openai_assistants import translate
 from clew.dialects.openai_assistants.errors import rejected
-from clew.dialects.openai_assistants.finding import ACTOR, DIALECT, the_assistant
-from clew.dialects.openai_assistants.handling import Answer, Call
+from clew.dialects.openai_assistants.finding import ACTOR, DIALECT
 from clew.dialects.openai_assistants.lists import by_position, list_object, page_of
 from clew.dialects.openai_assistants.objects import Object, assistant_object, deleted, model_object
 from clew.dialects.openai_assistants.requests import CreateAssistant, ModifyAssistant
@@ -22,6 +21,8 @@ from clew.ids import new_id
 from clew.providers.base import Provider
 from clew.rules.assistant import ChangeAssistant, DeleteAssistant
 from clew.rules.assistant import CreateAssistant as CreateCommand
+from clew.serving.finding import the_assistant
+from clew.serving.http import Answer, Call
 from clew_projections import assistant_catalog
 from clew_projections.assistant_catalog import AssistantView
 
@@ -48,13 +49,14 @@ async def create(call: Call) -> Answer:
     command = CreateCommand(assistant_id=assistant_id, tenant=DEFAULT_TENANT, dialect=DIALECT, settings=settings)
     done = await call.engine.desk.on_assistant(assistant_id, lambda: command, actor=ACTOR, key=call.key(), new=True)
     first = done.events[0]
+    call.shown = first.position
     assert isinstance(first.event, AssistantCreated)
     return Answer(assistant_object(first.stream, first.at, first.event.settings))
 
 
 async def retrieve(call: Call) -> Answer:
     assistant_id = call.id("assistant_id")
-    with call.engine.log.reading() as reader:
+    with call.reading() as reader:
         return Answer(_shown(the_assistant(reader, assistant_id, call.as_of)))
 
 
@@ -74,7 +76,7 @@ async def modify(call: Call) -> Answer:
         )
 
     await call.engine.desk.on_assistant(assistant_id, make, actor=ACTOR, key=call.key())
-    with call.engine.log.reading() as reader:
+    with call.reading() as reader:
         return Answer(_shown(the_assistant(reader, assistant_id)))
 
 
@@ -84,6 +86,8 @@ def _changes(given: ModifyAssistant) -> dict[str, Any]:
     changes: dict[str, Any] = {
         name: getattr(given, name) for name in ("model", "name", "description", "instructions") if name in named
     }
+    if "model" in named:
+        changes["default_provider"] = None
     if "tools" in named:
         changes["tools"] = translate.tools(given.tools or ())
     if "tool_resources" in named:
@@ -104,7 +108,7 @@ async def delete(call: Call) -> Answer:
 
 async def list_all(call: Call) -> Answer:
     page = page_of(call.query(), "assistant_id")
-    with call.engine.log.reading() as reader:
+    with call.reading() as reader:
         found, has_more = by_position(
             page,
             lambda id: the_assistant(reader, id, call.as_of).created,

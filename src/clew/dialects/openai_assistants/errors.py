@@ -14,14 +14,18 @@ from clew.errors import (
     ClewError,
     Conflict,
     KeyReused,
+    NoSuchPoint,
+    NoSuchStrategy,
     NotFound,
     NothingToRun,
     OutputsIncomplete,
     OutputsNotExpected,
+    PastIsReadOnly,
     Refused,
     RunEnded,
     RunUnderWay,
     StoreFailed,
+    StoreLost,
     ThreadBusy,
     TooLarge,
 )
@@ -73,6 +77,32 @@ def _missing_outputs(error: OutputsIncomplete) -> str:
     return f"Expected tool outputs for call_ids {list(error.expected)}, got {list(error.given)}"
 
 
+def _no_point(error: NoSuchPoint) -> Fault:
+    return Fault(
+        400,
+        f"Invalid '{error.where}': '{error.point}'. {_sentence(error.why)}",
+        param=error.where,
+        code="invalid_value",
+    )
+
+
+def _no_strategy(error: NoSuchStrategy) -> Fault:
+    message = f"Invalid '{error.where}': '{error.written}'. {_sentence(error.why)}"
+    return Fault(400, message, param=error.where, code="invalid_value")
+
+
+def _past_is_read_only(error: PastIsReadOnly) -> Fault:
+    message = (
+        f"The past is read-only: '{error.where}' of this request is '{error.point}'."
+        " Send what changes something without it."
+    )
+    return Fault(400, message, param=error.where, code="past_is_read_only")
+
+
+def _sentence(why: str) -> str:
+    return f"{why[:1].upper()}{why[1:]}."
+
+
 _ERRORS: dict[type[ClewError], Callable[[Any], Fault]] = {
     NotFound: _refused(lambda error: f"No {error.noun} found with id '{error.id}'.", status=404),
     ThreadBusy: _refused(_busy),
@@ -88,11 +118,15 @@ _ERRORS: dict[type[ClewError], Callable[[Any], Fault]] = {
         lambda _: "This Idempotency-Key was used for a request with another body. Use a new key for a new request.",
         code="idempotency_key_reused",
     ),
+    NoSuchPoint: _no_point,
+    NoSuchStrategy: _no_strategy,
+    PastIsReadOnly: _past_is_read_only,
     TooLarge: _refused(str, code="request_too_large", status=413),
     Refused: _refused(str),
     # Nothing of the request was kept in these two cases, so trying again duplicates nothing.
     Conflict: lambda _: Fault(500, _SORRY, "server_error", retry=True),
     StoreFailed: lambda _: Fault(500, _SORRY, "server_error", retry=True),
+    StoreLost: lambda error: Fault(503, str(error), "server_error"),
     ClewError: lambda _: Fault(500, _SORRY, "server_error"),
 }
 

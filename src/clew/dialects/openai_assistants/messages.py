@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from clew.dialects.openai_assistants import translate
-from clew.dialects.openai_assistants.finding import ACTOR, the_message, the_thread
-from clew.dialects.openai_assistants.handling import Answer, Call, checked_id
+from clew.dialects.openai_assistants.finding import ACTOR
+from clew.dialects.openai_assistants.handling import checked_id
 from clew.dialects.openai_assistants.lists import Page, in_order, list_object, page_of
 from clew.dialects.openai_assistants.objects import Object, deleted, message_object
 from clew.dialects.openai_assistants.requests import CreateMessage, ModifyMessage
@@ -14,6 +14,8 @@ from clew.events.items import Place
 from clew.events.message import MessageAppended, MessageChanged, MessageEdited
 from clew.log import Reader
 from clew.rules.commands import AppendMessages, ChangeMessage, RemoveMessage
+from clew.serving.finding import the_message, the_thread
+from clew.serving.http import Answer, Call
 from clew_projections import thread_view
 from clew_projections.thread_view import ItemRow
 
@@ -24,6 +26,7 @@ async def create(call: Call) -> Answer:
     command = AppendMessages(thread_id=thread_id, messages=(new,))
     done = await call.engine.desk.on_thread(thread_id, lambda: command, actor=ACTOR, key=call.key())
     recorded = done.events[0]
+    call.shown = recorded.position
     assert isinstance(recorded.event, MessageAppended)
     return Answer(message_object(thread_id, recorded.event, recorded.at))
 
@@ -69,7 +72,7 @@ async def list_all(call: Call) -> Answer:
     run_id = query.get("run_id") or None
     if run_id is not None:
         checked_id("run_id", run_id)
-    with call.engine.log.reading() as reader:
+    with call.reading() as reader:
         the_thread(reader, thread_id, call.as_of)
         found, has_more = in_order(page, _rows(reader, thread_id, page, run_id, call.as_of))
         shown = _shown(reader, thread_id, found)
@@ -89,7 +92,7 @@ def _rows(reader: Reader, thread_id: str, page: Page, run_id: str | None, as_of:
     found: list[ItemRow] = []
     for row in thread_view.walk(
         reader,
-        thread_view.segments(reader, thread_id),
+        thread_view.segments(reader, thread_id, as_of),
         beyond=beyond,
         newest_first=page.newest_first is not page.backwards,
         messages_only=True,
@@ -106,7 +109,7 @@ def _rows(reader: Reader, thread_id: str, page: Page, run_id: str | None, as_of:
 
 
 def _read(call: Call, thread_id: str, message_id: str) -> Object:
-    with call.engine.log.reading() as reader:
+    with call.reading() as reader:
         the_thread(reader, thread_id, call.as_of)
         row = the_message(reader, thread_id, message_id, call.as_of)
         return _shown(reader, thread_id, [row])[0]

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
+from clew.engine.strategies import as_written
 from clew.events.assistant import AssistantSettings
 from clew.events.base import Event, Recorded
 from clew.events.content import Content, Image, JsonObject, Metadata, Other, Part, Refusal, Text
@@ -22,6 +23,9 @@ Bodies: TypeAlias = Mapping[int, Recorded[Event]]
 
 ENDED = frozenset(("completed", "failed", "cancelled", "expired", "incomplete"))
 _RUN_ERRORS = frozenset(("server_error", "rate_limit_exceeded", "invalid_prompt"))
+# What OpenAI says when an organisation has used up its quota.
+_IN_ITS_WORDS = {"budget_exceeded": "rate_limit_exceeded"}
+_STEP_ERRORS = frozenset(("server_error", "rate_limit_exceeded"))
 _TOKEN_LIMITS = frozenset(("max_completion_tokens", "max_prompt_tokens"))
 
 
@@ -185,7 +189,9 @@ def run_object(run: RunView, config: RunConfig, waiting: Sequence[ToolCalled] = 
 def _truncation(config: RunConfig) -> Object:
     if config.truncation.strategy == "last_messages":
         return {"type": "last_messages", "last_messages": config.truncation.n}
-    return {"type": "auto", "last_messages": None}
+    said: Object = {"type": "auto", "last_messages": None}
+    # A strategy that this API has no word for stands beside its `type`, whose values clients check.
+    return said if config.truncation.strategy == "auto" else {**said, "clew_truncation": as_written(config.truncation)}
 
 
 def _tool_choice(choice: ToolChoice | None) -> str | Object:
@@ -207,8 +213,12 @@ def _required_action(waiting: Sequence[ToolCalled]) -> Object:
 
 
 def _last_error(run: RunView) -> Object:
-    code = run.error_code if run.error_code in _RUN_ERRORS else "server_error"
-    return {"code": code, "message": run.error_message or ""}
+    return {"code": _error_code(run, _RUN_ERRORS), "message": run.error_message or ""}
+
+
+def _error_code(run: RunView, known: frozenset[str]) -> str:
+    code = _IN_ITS_WORDS.get(run.error_code or "", run.error_code)
+    return code if code is not None and code in known else "server_error"
 
 
 def _incomplete(run: RunView) -> Object:
@@ -261,7 +271,7 @@ def bare_step(step: StepView, run: RunView, config: RunConfig, details: Object, 
 
 def _step_error(step: StepView, run: RunView, bodies: Bodies) -> Object:
     told = next((event.output for event in _answers(step, bodies) if isinstance(event, ToolFailed)), "")
-    code = "rate_limit_exceeded" if run.error_code == "rate_limit_exceeded" else "server_error"
+    code = _error_code(run, _STEP_ERRORS)
     return {"code": code, "message": run.error_message or told}
 
 
@@ -279,7 +289,7 @@ def _output(answer: Event | None) -> str | None:
     match answer:
         case ToolReturned() | ToolSettled():
             return answer.output
-        case ToolFailed(reason="error" | "timeout" | "arguments"):
+        case ToolFailed(reason="error" | "timeout" | "arguments" | "denied"):
             return answer.output
         case _:
             return None

@@ -259,6 +259,8 @@ class _RunFields(Body):
     tool_choice: ToolChoiceIn | None = None
     parallel_tool_calls: bool | None = None
     response_format: FormatIn | None = None
+    # Ours: a strategy that OpenAI has no word for, as people write it.
+    clew_truncation: str | None = None
 
 
 class CreateRun(_RunFields):

@@ -10,21 +10,23 @@ from starlette.datastructures import QueryParams
 
 from clew.desk import Done
 from clew.dialects.openai_assistants.errors import rejected
-from clew.dialects.openai_assistants.finding import ACTOR, config_of, shown_run, the_run, the_thread
-from clew.dialects.openai_assistants.handling import Answer, Call, Header, Stream
+from clew.dialects.openai_assistants.finding import ACTOR, shown_run
 from clew.dialects.openai_assistants.lists import by_position, list_object, page_of
 from clew.dialects.openai_assistants.objects import ENDED, Object, run_object, step_object
 from clew.dialects.openai_assistants.requests import ModifyRun, SubmitToolOutputs
-from clew.dialects.openai_assistants.streaming import LAST, run_frames
+from clew.dialects.openai_assistants.streaming import LAST, past_frames, run_frames
 from clew.dialects.openai_assistants.wrong import wrong_choice
 from clew.engine.counting import text_tokens
 from clew.errors import NotFound
 from clew.events.base import Recorded
 from clew.events.run import RunConfig
 from clew.log import Reader
-from clew.rules.commands import ChangeRun, RequestCancel, ThreadCommand, ToolOutput
+from clew.rules.commands import ChangeRun, RequestCancel, ThreadCommand
 from clew.rules.commands import SubmitToolOutputs as SubmitCommand
+from clew.rules.parts import ToolOutput
 from clew.rules.state import Thread
+from clew.serving.finding import config_of, the_run, the_thread
+from clew.serving.http import Answer, Call, Header, Stream
 from clew_projections import run_view
 from clew_projections.run_view import RunView, StepView, run_after
 
@@ -43,14 +45,14 @@ def check_include(query: QueryParams) -> None:
 async def retrieve(call: Call) -> Answer:
     """A poll helper is made to wait a little while the run moves, which spares it most of its polls."""
     thread_id, run_id = call.id("thread_id"), call.id("run_id")
-    with call.engine.log.reading() as reader:
+    with call.reading() as reader:
         run = the_run(reader, thread_id, run_id, call.as_of)
         version = reader.version(thread_id)
         shown = shown_run(reader, run, call.as_of)
     polls = call.headers.get(b"x-stainless-poll-helper") == b"true" and call.as_of is None
     if polls and run.status in _MOVING:
         await _until_it_stops(call, thread_id, run, version)
-        with call.engine.log.reading() as reader:
+        with call.reading() as reader:
             shown = shown_run(reader, the_run(reader, thread_id, run_id))
     return Answer(shown, headers=_poll_after(shown["status"], 20 if polls else 200))
 
@@ -72,7 +74,7 @@ def _poll_after(status: str, milliseconds: int) -> tuple[Header, ...]:
 
 async def list_all(call: Call) -> Answer:
     thread_id, page = call.id("thread_id"), page_of(call.query(), "run_id")
-    with call.engine.log.reading() as reader:
+    with call.reading() as reader:
         the_thread(reader, thread_id, call.as_of)
         found, has_more = by_position(
             page,
@@ -94,7 +96,7 @@ async def modify(call: Call) -> Answer:
 
     if "metadata" in given.model_fields_set:
         await call.engine.desk.on_thread(thread_id, make, actor=ACTOR, key=call.key())
-    with call.engine.log.reading() as reader:
+    with call.reading() as reader:
         return Answer(shown_run(reader, the_run(reader, thread_id, run_id)))
 
 
@@ -141,8 +143,9 @@ async def _decided(call: Call, thread_id: str, run_id: str, command: Any) -> tup
     """What `command` (made from the run as it is when its turn comes) came to, the run before it, and its config."""
     before: list[RunView] = []
 
-    def look(reader: Reader) -> RunView:
-        before[:] = [the_run(reader, thread_id, run_id)]
+    def look(reader: Reader, as_of: int | None = None) -> RunView:
+        call.shown = reader.head()
+        before[:] = [the_run(reader, thread_id, run_id, as_of)]
         return before[0]
 
     def make() -> ThreadCommand:
@@ -152,31 +155,39 @@ async def _decided(call: Call, thread_id: str, run_id: str, command: Any) -> tup
 
     done = await call.engine.desk.on_thread(thread_id, make, actor=ACTOR, key=call.key())
     with call.engine.log.reading() as reader:
+        if done.repeated:
+            # The first outcome, though the run has gone on since: what it did next is no part of this answer.
+            look(reader, done.events[0].position - 1)
         run = before[0] if before else look(reader)
+        if done.events:
+            call.shown = done.events[-1].position
         return done, run, config_of(reader, run)
 
 
 def _after(run: RunView, done: Done[Thread]) -> RunView:
     """The run right after what was done, though its worker may have gone on since."""
-    if not done.repeated:
-        for recorded in done.events:
-            run = run_after(run, recorded) or run
+    for recorded in done.events:
+        run = run_after(run, recorded) or run
     return run
 
 
 async def events(call: Call) -> Stream:
-    """An extension: attach to a run's stream, again or late, also after a restart of client or server."""
+    """An extension: attach to a run's stream, again or late, also after a restart of client or server.
+
+    As of a point in the past it has what there was until then, and ends.
+    """
     thread_id, run_id = call.id("thread_id"), call.id("run_id")
     given = call.headers.get(b"last-event-id", b"").decode("latin-1") or call.query().get("starting_after") or "0"
     version, _, number = given.partition("-")
     if not (version.isdecimal() and (not number or number.isdecimal()) and len(given) < 32):
         message = f"Invalid 'starting_after': '{given}'. Expected the id of an event of this stream, such as '7-2'."
         raise rejected(message, param="starting_after", code="invalid_value")
-    with call.engine.log.reading() as reader:
-        run = the_run(reader, thread_id, run_id)
-        upto = reader.version(thread_id)
+    with call.reading() as reader:
+        run = the_run(reader, thread_id, run_id, call.as_of)
+        upto = reader.version(thread_id, call.as_of)
     after = (int(version), int(number) if number else LAST)
-    return Stream(run_frames(call.engine, thread_id, run_id, start=run.queued_version - 1, after=after, upto=upto))
+    frames = run_frames if call.as_of is None else past_frames
+    return Stream(frames(call.engine, thread_id, run_id, start=run.queued_version - 1, after=after, upto=upto))
 
 
 # Steps
@@ -186,7 +197,7 @@ async def list_steps(call: Call) -> Answer:
     thread_id, run_id, query = call.id("thread_id"), call.id("run_id"), call.query()
     check_include(query)
     page = page_of(query, "step_id")
-    with call.engine.log.reading() as reader:
+    with call.reading() as reader:
         run = the_run(reader, thread_id, run_id, call.as_of)
         found, has_more = by_position(
             page,
@@ -201,7 +212,7 @@ async def list_steps(call: Call) -> Answer:
 async def retrieve_step(call: Call) -> Answer:
     thread_id, run_id, step_id = call.id("thread_id"), call.id("run_id"), call.id("step_id")
     check_include(call.query())
-    with call.engine.log.reading() as reader:
+    with call.reading() as reader:
         run = the_run(reader, thread_id, run_id, call.as_of)
         step = _the_step(reader, run, step_id, call.as_of)
         return Answer(_shown_step(reader, step, run, config_of(reader, run)))

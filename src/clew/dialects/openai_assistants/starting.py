@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import time
+from collections.abc import Callable
 
 from clew.desk import Done
 from clew.dialects.openai_assistants import translate
-from clew.dialects.openai_assistants.finding import ACTOR, DIALECT, the_assistant
-from clew.dialects.openai_assistants.handling import Answer, Call, Stream, checked_id
+from clew.dialects.openai_assistants.finding import ACTOR, DIALECT
+from clew.dialects.openai_assistants.handling import checked_id
 from clew.dialects.openai_assistants.objects import run_object
 from clew.dialects.openai_assistants.requests import CreateRun, CreateThread, CreateThreadAndRun
 from clew.dialects.openai_assistants.runs import check_include
@@ -15,11 +15,14 @@ from clew.dialects.openai_assistants.streaming import run_frames
 from clew.dialects.openai_assistants.threads import creation
 from clew.engine.engine import Engine
 from clew.engine.models import resolve
+from clew.engine.strategies import settled
 from clew.events.assistant import AssistantSettings
-from clew.events.run import Limits, RunConfig, RunQueued, Sampling
+from clew.events.run import Limits, RunConfig, RunQueued, Sampling, Truncation
 from clew.ids import new_id
 from clew.rules.commands import QueueRun
 from clew.rules.state import Thread
+from clew.serving.finding import the_assistant
+from clew.serving.http import Answer, Call, Stream
 from clew_projections.assistant_catalog import AssistantView
 from clew_projections.run_view import run_after
 
@@ -28,8 +31,10 @@ async def create(call: Call) -> Answer | Stream:
     thread_id = call.id("thread_id")
     check_include(call.query())
     given = call.read(CreateRun)
-    command = await _queue(call, given, thread_id)
-    done = await call.engine.desk.on_thread(thread_id, lambda: command, actor=ACTOR, key=call.key())
+    make = await _queue(call, given, thread_id)
+    done = await call.engine.desk.on_thread(
+        thread_id, lambda: make(call.engine.desk.thread(thread_id).truncation), actor=ACTOR, key=call.key()
+    )
     return _started(call, done, stream=bool(given.stream), from_the_thread=False)
 
 
@@ -37,8 +42,8 @@ async def create_with_thread(call: Call) -> Answer | Stream:
     given = call.read(CreateThreadAndRun)
     translate.no_tool_resources(given.tool_resources)
     thread_id = new_id("thread")
-    run = await _queue(call, given, thread_id)
-    command = await creation(given.thread or CreateThread(), thread_id, "thread.", run)
+    make = await _queue(call, given, thread_id)
+    command = await creation(given.thread or CreateThread(), thread_id, "thread.", make(None))
     done = await call.engine.desk.on_thread(thread_id, lambda: command, actor=ACTOR, key=call.key(), new=True)
     return _started(call, done, stream=bool(given.stream), from_the_thread=True)
 
@@ -49,33 +54,41 @@ def _started(call: Call, done: Done[Thread], *, stream: bool, from_the_thread: b
     if stream:
         start = 0 if from_the_thread else queued.version - 1
         return Stream(run_frames(call.engine, done.stream, queued.event.run_id, start=start, upto=queued.version))
+    call.shown = queued.position
     view = run_after(None, queued)
     assert view is not None
     return Answer(run_object(view, queued.event.config))
 
 
-async def _queue(call: Call, given: CreateRun | CreateThreadAndRun, thread_id: str) -> QueueRun:
+async def _queue(
+    call: Call, given: CreateRun | CreateThreadAndRun, thread_id: str
+) -> Callable[[Truncation | None], QueueRun]:
+    """How to queue the run, once it is known what the thread says of truncation."""
     checked_id("assistant_id", given.assistant_id)
     with call.engine.log.reading() as reader:
         assistant = the_assistant(reader, given.assistant_id)
     expires = call.engine.settings.run_expires_seconds
     more = given.additional_messages if isinstance(given, CreateRun) else None
-    return QueueRun(
+    asked = translate.truncation(given.truncation_strategy, given.clew_truncation)
+    command = QueueRun(
         thread_id=thread_id,
         run_id=new_id("run"),
         dialect=DIALECT,
         config=_config(call.engine, given, assistant),
-        expires_at=None if expires is None else time.time_ns() // 1000 + expires * 1_000_000,
+        expires_at=None if expires is None else call.engine.log.now() + expires * 1_000_000,
         metadata=given.metadata or {},
         additional_messages=await translate.messages(more, "additional_messages"),
     )
+    its = assistant.settings.truncation
+    return lambda of_thread: settled(call.engine, command, asked=asked, of_thread=of_thread, assistant=its)
 
 
 def _config(engine: Engine, given: CreateRun | CreateThreadAndRun, assistant: AssistantView) -> RunConfig:
     """What the request says, else what the assistant says."""
     its = assistant.settings
     asked = given.model or its.model
-    provider, model = resolve(asked, engine.providers, engine.settings.default_provider)
+    own = its.default_provider if given.model is None else None
+    provider, model = resolve(asked, engine.providers, own or engine.settings.default_provider)
     chosen = translate.response_format(given.response_format)
     return RunConfig(
         assistant_id=assistant.assistant_id,
@@ -94,7 +107,6 @@ def _config(engine: Engine, given: CreateRun | CreateThreadAndRun, assistant: As
             completion_tokens=given.max_completion_tokens,
             steps=engine.settings.steps_max,
         ),
-        truncation=translate.truncation(given.truncation_strategy),
         tool_resources=its.tool_resources,
         stream=bool(given.stream),
     )

@@ -12,9 +12,7 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
-import orjson
-
-from clew.bus import AnswerDropped, CallPreview, Heard, TextPreview
+from clew.bus import AnswerDropped, CallPreview, Heard, ReasoningPreview, TextPreview
 from clew.dialects.openai_assistants.objects import (
     ENDED,
     Object,
@@ -30,18 +28,14 @@ from clew.events.base import Event, Recorded
 from clew.events.content import plain_text, text
 from clew.events.message import MessageAppended
 from clew.events.model import ModelFailed
-from clew.events.run import RunConfig, RunQueued
+from clew.events.run import RunConfig, RunQueued, RunReconfigured
 from clew.events.thread import ThreadCreated
 from clew.events.tool import ToolCalled, ToolFailed, ToolReturned, ToolSettled
+from clew.serving.streaming import frame
 from clew_projections.run_view import RunView, StepView, run_after, step_after
 
 # Larger than the number of any frame of an event.
 LAST = 1 << 30
-
-
-def frame(name: str, data: Any, id: str | None = None) -> bytes:
-    place = b"id: %b\n" % id.encode() if id is not None else b""
-    return b"%bevent: %b\ndata: %b\n\n" % (place, name.encode(), orjson.dumps(data))
 
 
 @dataclass(slots=True)
@@ -98,6 +92,10 @@ class RunEncoder:
         """Whether the run has ended, or waits for its client."""
         return self._run is not None and (self._run.status in ENDED or self._run.status == "requires_action")
 
+    @property
+    def ended(self) -> bool:
+        return self._run is not None and self._run.status in ENDED
+
     def encode(self, heard: Heard) -> list[bytes]:
         if isinstance(heard, Recorded):
             return self._recorded(heard)
@@ -108,6 +106,9 @@ class RunEncoder:
                 return self._text_preview(heard, self._run)
             case CallPreview():
                 return self._call_preview(heard, self._run)
+            case ReasoningPreview():
+                # This API shows nothing of it.
+                return []
             case AnswerDropped():
                 return self._drop(heard.model_call_id, self._run)
 
@@ -131,6 +132,8 @@ class RunEncoder:
                 self._config = event.config
                 frames.add(0, "thread.run.created", self._run_object(run))
                 frames.add(1, "thread.run.queued", self._run_object(run))
+            case RunReconfigured():
+                self._config = event.config
             case MessageAppended():
                 self._message(frames, recorded, event, run)
             case ToolCalled():

@@ -1,17 +1,16 @@
-"""A run's stream of server-sent events: what the feed tells, through the encoder, to one client."""
+"""A run's stream of server-sent events in OpenAI's grammar."""
 
 from __future__ import annotations
 
-import logging
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
 
 from clew.dialects.openai_assistants.errors import fault_of
-from clew.dialects.openai_assistants.stream import LAST, RunEncoder, frame
+from clew.dialects.openai_assistants.stream import LAST, RunEncoder
 from clew.engine.engine import Engine
-from clew.events.base import Recorded
+from clew.serving import streaming
+from clew.serving.streaming import Grammar, frame
 
-__all__ = ["LAST", "run_frames"]
+__all__ = ["LAST", "past_frames", "run_frames"]
 
 DONE = b"event: done\ndata: [DONE]\n\n"
 # The next two are single lines and no frames: OpenAI's SDKs take a blank line after them for an event without data,
@@ -19,10 +18,10 @@ DONE = b"event: done\ndata: [DONE]\n\n"
 RETRY = b"retry: 1000\n"
 STILL_HERE = b": still here\n"
 
-logger = logging.getLogger(__name__)
+_GRAMMAR = Grammar(RETRY, STILL_HERE, DONE, lambda error: frame("error", fault_of(error).body))
 
 
-async def run_frames(
+def run_frames(
     engine: Engine,
     thread_id: str,
     run_id: str,
@@ -31,29 +30,18 @@ async def run_frames(
     upto: int,
     after: tuple[int, int] = (0, LAST),
 ) -> AsyncGenerator[bytes, None]:
-    """Frames of a run until it ends or waits for its client.
+    """Frames of a run until it ends or waits for its client; those up to `after` are not shown."""
+    return streaming.run_frames(engine, thread_id, RunEncoder(run_id, after), _GRAMMAR, start=start, upto=upto)
 
-    Reading starts behind version `start`, showing behind frame `after`. A run that waited at some time before
-    version `upto` was answered since, so only what stands from there on ends the stream. It also ends, without
-    `done`, when the client cannot keep up: the client attaches again.
-    """
-    encoder = RunEncoder(run_id, after)
-    yield RETRY
-    try:
-        async with aclosing(engine.feed.batches(thread_id, start)) as feed:
-            version = start
-            async for batch in feed:
-                # What came together goes out together: each sending costs more than the frames in it.
-                frames = [] if batch else [STILL_HERE]
-                for heard in batch:
-                    frames += encoder.encode(heard)
-                    if isinstance(heard, Recorded):
-                        version = heard.version
-                    if encoder.over and version >= upto:
-                        yield b"".join([*frames, DONE])
-                        return
-                if frames:
-                    yield b"".join(frames)
-    except Exception as error:
-        logger.exception("the stream of %s broke off", run_id)
-        yield frame("error", fault_of(error).body)
+
+def past_frames(
+    engine: Engine,
+    thread_id: str,
+    run_id: str,
+    *,
+    start: int,
+    upto: int,
+    after: tuple[int, int] = (0, LAST),
+) -> AsyncGenerator[bytes, None]:
+    """The frames of a run up to version `upto` of its thread, and no more."""
+    return streaming.past_frames(engine, thread_id, RunEncoder(run_id, after), _GRAMMAR, start=start, upto=upto)

@@ -7,8 +7,7 @@ import re
 from starlette.datastructures import QueryParams
 
 from clew.dialects.openai_assistants import translate
-from clew.dialects.openai_assistants.finding import ACTOR, DIALECT, the_thread
-from clew.dialects.openai_assistants.handling import Answer, Call
+from clew.dialects.openai_assistants.finding import ACTOR, DIALECT
 from clew.dialects.openai_assistants.lists import by_position, list_object, page_of
 from clew.dialects.openai_assistants.objects import Object, deleted, thread_object
 from clew.dialects.openai_assistants.requests import CreateThread, ModifyThread
@@ -18,6 +17,8 @@ from clew.events.thread import ThreadCreated
 from clew.ids import new_id
 from clew.rules.commands import ChangeThread, DeleteThread, QueueRun
 from clew.rules.commands import CreateThread as CreateCommand
+from clew.serving.finding import the_thread
+from clew.serving.http import Answer, Call
 from clew_projections import thread_view
 from clew_projections.thread_view import ThreadRow
 
@@ -44,12 +45,13 @@ async def create(call: Call) -> Answer:
     thread_id = new_id("thread")
     command = await creation(call.read(CreateThread), thread_id)
     done = await call.engine.desk.on_thread(thread_id, lambda: command, actor=ACTOR, key=call.key(), new=True)
+    call.shown = done.events[0].position
     return Answer(created_object(done.events[0]))
 
 
 async def retrieve(call: Call) -> Answer:
     thread_id = call.id("thread_id")
-    with call.engine.log.reading() as reader:
+    with call.reading() as reader:
         return Answer(_shown(the_thread(reader, thread_id, call.as_of)))
 
 
@@ -63,7 +65,7 @@ async def modify(call: Call) -> Answer:
         tool_resources=translate.no_tool_resources(given.tool_resources) if "tool_resources" in named else None,
     )
     await call.engine.desk.on_thread(thread_id, lambda: command, actor=ACTOR, key=call.key())
-    with call.engine.log.reading() as reader:
+    with call.reading() as reader:
         return Answer(_shown(the_thread(reader, thread_id)))
 
 
@@ -77,7 +79,7 @@ async def delete(call: Call) -> Answer:
 async def list_all(call: Call) -> Answer:
     query = call.query()
     page, labels = page_of(query, "thread_id"), _labels(query)
-    with call.engine.log.reading() as reader:
+    with call.reading() as reader:
         found, has_more = by_position(
             page,
             lambda id: the_thread(reader, id, call.as_of).created,

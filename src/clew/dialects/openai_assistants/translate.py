@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping, Sequence
 
 from clew.dialects.openai_assistants.errors import missing, not_offered
@@ -20,13 +19,11 @@ from clew.dialects.openai_assistants.requests import (
     ToolIn,
     TruncationIn,
 )
-from clew.engine.counting import new_message
+from clew.engine.counting import counted_message
+from clew.engine.strategies import written
 from clew.events.content import Image, JsonObject, Part, Refusal, Text, text
 from clew.events.run import Tool, ToolChoice, Truncation
-from clew.rules.commands import NewMessage
-
-# Counting the tokens of a text of this length takes about as long as a whole request otherwise does.
-_COUNTED_HERE_CHARS_MAX = 16_000
+from clew.rules.parts import NewMessage
 
 
 async def messages(given: Sequence[CreateMessage] | None, name: str = "messages") -> tuple[NewMessage, ...]:
@@ -38,15 +35,7 @@ async def message(given: CreateMessage, prefix: str = "") -> NewMessage:
     if given.attachments:
         raise not_offered("attachments", f"{prefix}attachments")
     parts = text(given.content) if isinstance(given.content, str) else tuple(map(_part, given.content))
-    if _chars(given) <= _COUNTED_HERE_CHARS_MAX:
-        return new_message(given.role, parts, metadata=given.metadata)
-    return await asyncio.to_thread(new_message, given.role, parts, metadata=given.metadata)
-
-
-def _chars(given: CreateMessage) -> int:
-    if isinstance(given.content, str):
-        return len(given.content)
-    return sum(len(part.text) for part in given.content if isinstance(part, TextIn))
+    return await counted_message(given.role, parts, metadata=given.metadata)
 
 
 def _part(given: PartIn) -> Part:
@@ -89,8 +78,13 @@ def response_format(given: FormatIn | None) -> JsonObject | None:
     return None if given is None or isinstance(given, str) else given.model_dump(exclude_unset=True)
 
 
-def truncation(given: TruncationIn | None) -> Truncation:
-    if given is None or given.type == "auto":
+def truncation(given: TruncationIn | None, ours: str | None) -> Truncation | None:
+    """None where the request says nothing: then the thread, the assistant or the server may."""
+    if ours is not None:
+        return written(ours, "clew_truncation")
+    if given is None:
+        return None
+    if given.type == "auto":
         return Truncation()
     if given.last_messages is None:
         raise missing("truncation_strategy.last_messages")

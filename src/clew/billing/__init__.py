@@ -1,0 +1,1 @@
+"""What model calls have cost and would have cost, told from the ledger and the log."""

@@ -1,0 +1,246 @@
+"""Committing: a batch of appends becomes rows of the log, in one transaction with the read models.
+
+An append that conflicts is refused before anything is written; should a batch fail all the same, each append is
+tried alone, so that one bad append never fails its neighbours.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import astuple, dataclass
+from typing import Any
+
+from eventsourcing.persistence import PersistenceError
+from tenacity import (
+    Retrying,
+    retry_if_exception_type,
+    sleep_using_event,
+    stop_after_delay,
+    stop_any,
+    stop_when_event_set,
+    wait_random_exponential,
+)
+
+from clew.errors import Conflict, KeyReused, StoreFailed, StoreLost
+from clew.events.base import Event, Recorded
+from clew.log.chain import FIRST, Head, Row, Sealer
+from clew.log.store import IDEMPOTENCY, Cursor, End, First, Raced, Store
+from clew.log.tasks import Append, FirstOutcome, Forget, Inline, Job, Outcome
+
+# A store that is away for longer is somebody's to look after; until then appends wait.
+_AWAY_SECONDS_MAX = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Sent:
+    """What went to the store. Of each append that was in it: its identity, its events, the hash of the last one."""
+
+    appends: Sequence[Append]
+    outcomes: Sequence[Outcome | BaseException]
+    rows: Sequence[Row]
+
+    def __iter__(self) -> Iterator[tuple[int, list[Recorded[Event]], bytes]]:
+        hashes = {row.position: row.hash for row in self.rows}
+        for append, outcome in zip(self.appends, self.outcomes, strict=True):
+            if isinstance(outcome, list) and outcome[-1].position in hashes:
+                yield id(append), outcome, hashes[outcome[-1].position]
+
+
+class Committer:
+    """Commits batches, one after the other. Without a thread of its own: the writer's, or a simulation's.
+
+    `forget_inline` is told of streams whose end had to be looked up, because another process may have moved them,
+    and of None when nothing that was remembered counts any more. `swapped` is called when another process has
+    swapped a read model, in the transaction, and may refuse to go on.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        inline: Inline,
+        forget_inline: Forget,
+        swapped: Callable[[Cursor], None] = lambda cursor: None,
+    ) -> None:
+        self._store = store
+        self._inline = inline
+        self._forget_inline = forget_inline
+        self._swapped = swapped
+        self._sealer = Sealer()
+        self._epoch: int | None = None
+        self._sent: _Sent | None = None
+        self._found: dict[int, list[Recorded[Event]]] = {}
+        self._new_keys: list[str] = []
+        self._adding = range(0)
+        self.closing = threading.Event()
+        # Positions that this process appended, until whoever follows the log has passed them. Only where others are.
+        self.own: set[int] = set()
+
+    def commit(self, appends: Sequence[Append]) -> None:
+        """Sets each append's `outcome`.
+
+        When the store goes away in the middle, nobody knows what came of it until it is back: it is asked, under
+        the lock that the lost transaction held, and what was not kept is appended once more.
+        """
+        self._sent, self._found = None, {}
+        try:
+            self._attempt(appends)
+        except StoreLost:
+            self._commit_when_back(appends)
+
+    def _commit_when_back(self, appends: Sequence[Append]) -> None:
+        retrying = Retrying(
+            retry=retry_if_exception_type(StoreLost),
+            wait=wait_random_exponential(multiplier=0.05, max=1.0),
+            stop=stop_any(stop_after_delay(_AWAY_SECONDS_MAX), stop_when_event_set(self.closing)),
+            sleep=sleep_using_event(self.closing),
+            reraise=True,
+        )
+        try:
+            # Those that were tried alone and came through are not tried again.
+            retrying(lambda: self._attempt([append for append in appends if append.outcome is None]))
+        except StoreLost as error:
+            for append in appends:
+                append.outcome = append.outcome or error
+
+    def _attempt(self, appends: Sequence[Append], *, raced: bool = False) -> None:
+        try:
+            self._transact(appends)
+        except StoreLost:
+            self._forget()
+            raise
+        except Exception as error:
+            self._forget()
+            self._sent = None
+            if isinstance(error, Raced) and not raced:
+                # What we remembered was behind. Now that it is forgotten, the truth is looked up beneath the lock.
+                self._attempt(appends, raced=True)
+            elif len(appends) == 1:
+                # Whatever a read model or an event made go wrong, its appender hears of it; the writer lives on.
+                appends[0].outcome = _as_ours(error)
+            else:
+                for append in appends:
+                    self._attempt([append])
+
+    def run(self, job: Job) -> None:
+        try:
+            if job.alone:
+                with self._store.appending() as (cursor, _):
+                    job.outcome = job.work(cursor)
+            else:
+                with self._store.transaction() as cursor:
+                    job.outcome = job.work(cursor)
+        except Exception as error:
+            # The job's author hears of it; the writer lives on.
+            self._forget()
+            job.error = _as_ours(error)
+
+    def _forget(self) -> None:
+        # If they were not kept, others will have these positions.
+        self.own.difference_update(self._adding)
+        self._sealer.forget()
+        self._forget_inline(None)
+
+    def _transact(self, appends: Sequence[Append]) -> None:
+        with self._store.appending() as (cursor, end):
+            self._begin(cursor, end)
+            kept = self._kept(cursor)
+            firsts = self._first_outcomes(cursor, appends)
+            self._learn_heads(cursor, appends)
+            rows: list[Row] = []
+            recorded: list[Recorded[Event]] = []
+            self._new_keys = []
+            self._adding = range(0)
+            outcomes = [kept.get(id(append)) or self._take(append, firsts, recorded, rows) for append in appends]
+            if rows:
+                self._note_sent(appends, outcomes, rows)
+                self._store.insert_events(cursor, rows)
+                self._insert_keys(cursor, firsts, recorded)
+                self._inline(cursor, recorded)
+        for append, outcome in zip(appends, outcomes, strict=True):
+            append.outcome = outcome
+
+    def _begin(self, cursor: Cursor, end: End) -> None:
+        self._sealer.begin(end.position, end.at, end.now)
+        if self._epoch != end.epoch:
+            # Also the first time: since this process looked at the read models, another may have swapped one.
+            if self._store.shared:
+                self._swapped(cursor)
+            if self._epoch is not None:
+                self._forget()
+            self._epoch = end.epoch
+
+    def _note_sent(self, appends: Sequence[Append], outcomes: Sequence[Any], rows: Sequence[Row]) -> None:
+        """Remember what is about to be sent, for the case that the answer to it is lost."""
+        self._sent = _Sent(appends, outcomes, rows)
+        if self._store.shared:
+            self._adding = range(rows[0].position, rows[-1].position + 1)
+            self.own.update(self._adding)
+
+    def _kept(self, cursor: Cursor) -> dict[int, list[Recorded[Event]]]:
+        """What earlier attempts sent, and the store has kept: its hashes are there. What was found once is still there
+        when the answer to this attempt is lost too."""
+        for append, recorded, sent_hash in self._sent or ():
+            last = recorded[-1]
+            found = self._store.heads(cursor, [last.stream]).get(last.stream)
+            if found is not None and found.version >= last.version:
+                cursor.execute(
+                    "select hash from events where partition = 0 and originator_id = ? and originator_version = ?",
+                    (last.stream, last.version),
+                )
+                if bytes(cursor.fetchone()[0]) == sent_hash:
+                    self._found[append] = recorded
+        return self._found
+
+    def _first_outcomes(self, cursor: Cursor, appends: Sequence[Append]) -> dict[str, First]:
+        keys = [append.key for append in appends if append.key is not None]
+        return self._store.first_outcomes(cursor, keys) if keys else {}
+
+    def _learn_heads(self, cursor: Cursor, appends: Sequence[Append]) -> None:
+        """Look up the ends of streams that are not remembered, or that another process may have moved."""
+        unknown = []
+        # Where the first append of each stream believes that it ends.
+        for stream, after in {append.stream: append.after for append in reversed(appends)}.items():
+            head = self._sealer.head(stream)
+            if head is None or (head.version != after and self._store.shared):
+                unknown.append(stream)
+        if unknown:
+            found = self._store.heads(cursor, unknown)
+            for stream in unknown:
+                self._sealer.learn(stream, found.get(stream) or Head(0, FIRST))
+                self._forget_inline(stream)
+
+    def _take(
+        self, append: Append, firsts: dict[str, First], recorded: list[Recorded[Event]], rows: list[Row]
+    ) -> Outcome | BaseException:
+        if append.key is not None and (first := firsts.get(append.key)) is not None:
+            if first.fingerprint != append.fingerprint:
+                return KeyReused(key=append.key)
+            return FirstOutcome(first.stream, first.first_version, first.last_version)
+        head = self._sealer.head(append.stream)
+        assert head is not None, "the heads of a batch are learnt first"
+        if head.version != append.after:
+            return Conflict(stream=append.stream, expected=append.after, found=head.version)
+        mine = self._sealer.seal(append.stream, head, append.actor, append.events)
+        rows += mine
+        placed = [
+            Recorded(row.position, row.stream, row.version, row.at, row.actor, encoded.event)
+            for row, encoded in zip(mine, append.events, strict=True)
+        ]
+        recorded += placed
+        if append.key is not None:
+            # Also for another append of this batch under the same key.
+            firsts[append.key] = First(append.fingerprint, append.stream, append.after + 1, append.after + len(mine))
+            self._new_keys.append(append.key)
+        return placed
+
+    def _insert_keys(self, cursor: Cursor, firsts: dict[str, First], recorded: Sequence[Recorded[Event]]) -> None:
+        if self._new_keys:
+            at = recorded[-1].at
+            rows = [(key, *astuple(firsts[key]), at) for key in self._new_keys]
+            cursor.insert("idempotency", IDEMPOTENCY, rows)
+
+
+def _as_ours(error: BaseException) -> BaseException:
+    return StoreFailed(why=str(error)) if isinstance(error, (sqlite3.Error, PersistenceError, Raced)) else error

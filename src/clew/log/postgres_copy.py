@@ -1,0 +1,74 @@
+"""Events into PostgreSQL by binary COPY: for one event as cheap as any insert, for many by far the cheapest.
+
+The end of the head row goes in the same message, and the commit too, so that writing events and committing are two
+round trips together. psycopg's own `copy` takes a COPY by itself only, hence the steps that it is made of.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from struct import Struct
+from typing import Any
+
+import psycopg
+from psycopg import errors, generators
+from psycopg.pq import ConnStatus, ExecStatus
+
+from clew.log.chain import Row
+
+_COPY = (
+    "copy events (notification_id, partition, originator_id, originator_version, topic, at, actor, state, salt,"
+    " body_hash, hash) from stdin (format binary); update log_head set head = %d, at = %d where partition = 0"
+)
+# What a COPY begins and ends with: a signature, no flags, no more header; and a row of -1 columns.
+_HEADER = b"PGCOPY\n\xff\r\n\0" + bytes(8)
+_TRAILER = b"\xff\xff"
+# Before each value stands its length in bytes, -1 for null. A row begins with the number of its columns.
+_PLACE = Struct("!hiqiii").pack
+_NUMBER = Struct("!iqi").pack
+_LENGTH = Struct("!i").pack
+_HASHES = Struct("!i16si32si32s").pack
+# psycopg says that it may hang when it is handed too much at once.
+_PIECE_BYTES = 1 << 20
+
+
+def insert_rows(connection: psycopg.Connection[Any], rows: Sequence[Row], then: str = "") -> None:
+    """In a transaction that holds the head row, which moves to the last of `rows`; `then` is SQL to end with."""
+    end = rows[-1]
+    pgconn = connection.pgconn
+    pgconn.send_query((_COPY % (end.position, end.at) + then).encode())
+    _succeed(connection, connection.wait(generators.execute(pgconn)), ExecStatus.COPY_IN)
+    block = memoryview(block_of(rows))
+    for start in range(0, len(block), _PIECE_BYTES):
+        connection.wait(generators.copy_to(pgconn, block[start : start + _PIECE_BYTES], flush=False))
+    pgconn.put_copy_end()
+    _succeed(connection, connection.wait(generators.execute(pgconn)), ExecStatus.COMMAND_OK)
+
+
+def block_of(rows: Sequence[Row]) -> bytes:
+    """The rows as a binary COPY takes them."""
+    parts = [_HEADER]
+    for position, partition, stream, version, kind, at, actor, state, salt, body_hash, hash in rows:
+        stream_bytes, kind_bytes = stream.encode(), kind.encode()
+        actor_bytes = b"" if actor is None else actor.encode()
+        parts += (
+            _PLACE(11, 8, position, 4, partition, len(stream_bytes)),
+            stream_bytes,
+            _NUMBER(8, version, len(kind_bytes)),
+            kind_bytes,
+            _NUMBER(8, at, -1 if actor is None else len(actor_bytes)),
+            actor_bytes,
+            _LENGTH(len(state)),
+            state,
+            _HASHES(16, salt, 32, body_hash, 32, hash),
+        )
+    parts.append(_TRAILER)
+    return b"".join(parts)
+
+
+def _succeed(connection: psycopg.Connection[Any], results: Sequence[Any], status: ExecStatus) -> None:
+    for result in results:
+        if result.status != status:
+            if connection.pgconn.status == ConnStatus.BAD:
+                raise psycopg.OperationalError(result.get_error_message())
+            raise errors.error_from_result(result)

@@ -1,0 +1,1 @@
+"""Mistral's Conversations and Agents, as its official SDK uses them."""

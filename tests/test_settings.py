@@ -1,0 +1,80 @@
+"""Which providers there are, and what they are given, by the environment."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from clew.errors import Misconfigured
+from clew.providers.anthropic import Anthropic
+from clew.providers.mistral import Mistral
+from clew.providers.openai import OpenAI
+from clew.settings import PROVIDER_NAMES, Settings, from_environment
+from clew.wiring import make_engine, make_prices, make_providers
+
+
+@pytest.fixture(autouse=True)
+def _nothing_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in os.environ:
+        if name.startswith("CLEW_") or name.endswith("_API_KEY"):
+            monkeypatch.delenv(name)
+
+
+def settings(**flags: object) -> Settings:
+    return from_environment(store=":memory:", **flags)
+
+
+def test_without_a_setting_there_are_openai_and_the_scripted_provider() -> None:
+    assert set(settings().providers) == {"openai"}
+    assert set(make_providers(settings())) == {"openai", "scripted"}
+    assert settings().providers["openai"].base_url == "https://api.openai.com/v1"
+
+
+@pytest.mark.parametrize("name", ["anthropic", "mistral"])
+@pytest.mark.parametrize("setting", ["CLEW_{}_BASE_URL", "CLEW_{}_API_KEY", "{}_API_KEY"])
+def test_any_of_its_settings_brings_a_provider(name: str, setting: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(setting.format(name.upper()), "http://127.0.0.1:1")
+    assert set(settings().providers) == {"openai", name}
+
+
+@pytest.mark.parametrize("name", ["anthropic", "mistral"])
+def test_the_default_provider_is_always_there(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert set(settings(default_provider=name).providers) == {"openai", name}
+    monkeypatch.setenv("CLEW_DEFAULT_PROVIDER", name)
+    assert settings().default_provider == name
+    assert settings().providers[name].base_url == f"https://api.{name}.{'com' if name == 'anthropic' else 'ai'}"
+
+
+def test_a_key_of_ours_comes_before_the_one_of_the_sdk_and_neither_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ANTHROPIC_API_KEY", "sk-of-the-sdk")
+    monkeypatch.setenv("MISTRAL_API_KEY", "sk-of-the-sdk")
+    monkeypatch.setenv("CLEW_ANTHROPIC_API_KEY", "sk-of-ours")
+    chosen = settings()
+    assert {name: its.api_key for name, its in chosen.providers.items()} == {
+        "openai": None,
+        "anthropic": "sk-of-ours",
+        "mistral": "sk-of-the-sdk",
+    }
+    assert "sk-of" not in f"{chosen} {make_providers(chosen)}"
+
+
+def test_each_name_is_a_provider_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in PROVIDER_NAMES:
+        monkeypatch.setenv(f"CLEW_{name.upper()}_BASE_URL", f"http://127.0.0.1:1/{name}")
+    found = make_providers(settings())
+    kinds = {"openai": OpenAI, "anthropic": Anthropic, "mistral": Mistral}
+    assert {name: type(found[name]) for name in kinds} == kinds
+    assert {name: found[name].name for name in kinds} == {name: name for name in kinds}
+    assert set(make_prices(settings()).addresses) == set(kinds)
+
+
+def test_a_default_that_is_no_provider_is_refused_with_those_that_there_are() -> None:
+    with pytest.raises(Misconfigured, match=r"'anthropik'.*scripted, openai"):
+        make_engine(settings(default_provider="anthropik"))
+
+
+def test_an_address_without_its_scheme_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CLEW_MISTRAL_BASE_URL", "api.mistral.ai")
+    with pytest.raises(Misconfigured, match="CLEW_MISTRAL_BASE_URL"):
+        settings()
