@@ -11,11 +11,12 @@ from dataclasses import dataclass, replace
 from itertools import islice
 
 from clew.dialects.anthropic_messages.history import Entry, answers
-from clew.engine.engine import DEFAULT_TENANT, Engine
+from clew.engine.engine import Engine
 from clew.events.base import Event, Recorded
 from clew.events.items import Place
 from clew.events.message import MessageAppended, MessageEdited, MessageRemoved
 from clew.events.tool import ToolReplaced
+from clew.ids import DEFAULT_TENANT
 from clew.log import Reader
 from clew_projections import recognition, thread_view
 from clew_projections.recognition import Chain, Link, Mark
