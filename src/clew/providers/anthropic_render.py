@@ -109,7 +109,7 @@ def omitted(prompt: Prompt) -> tuple[NotRendered, ...]:
 
 def _takes(part: Image | File) -> bool:
     block = image_block(part) if isinstance(part, Image) else file_block(part)
-    return block["type"] != "text"
+    return bool(block["type"] != "text")
 
 
 def asks_for_stream(body: bytes) -> bool:
