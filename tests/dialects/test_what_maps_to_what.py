@@ -11,7 +11,7 @@ import pytest
 from clew.events.run import RunConfig
 from clew.ids import reprefixed
 from tests.dialects.conftest import Server
-from tests.dialects.tongues import ByAnthropic, ByMistral, ByOpenAI, identity, user
+from tests.dialects.tongues import INSTRUCTIONS, ByAnthropic, ByMistral, ByOpenAI, identity, user
 
 PNG = "iVBORw0KGgo="
 PICTURE = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": PNG}}
@@ -300,3 +300,22 @@ def test_ids_have_each_apis_prefix_over_the_same_characters(
     assert openai.beta.threads.retrieve(thread).id == thread
     assert anthropic.get(f"/v1/threads/{thread}")["id"] == thread
     assert openai.beta.threads.runs.list(thread).data[0].assistant_id == made.id
+
+
+def test_a_summary_is_for_models_and_shown_nowhere(
+    openai: ByOpenAI, mistral: ByMistral, anthropic: ByAnthropic
+) -> None:
+    long = [{"role": "user", "content": f"{number}: " + "and so on " * 30} for number in range(8)]
+    made = openai.beta.threads.create(messages=long)
+    thread = identity(made.id, "thread")
+    assistant = openai.beta.assistants.create(model="signs", instructions=INSTRUCTIONS)
+    run = openai.beta.threads.runs.create_and_poll(
+        thread_id=made.id, assistant_id=assistant.id, extra_body={"clew_truncation": "summarise:500"}
+    )
+    assert run.status == "completed"
+    events = httpx2.get(f"{openai.url}/clew/v1/threads/{made.id}/events").json()["events"]
+    assert "thread.compacted" in [event["kind"] for event in events]
+    assert openai.read(thread) == mistral.read(thread) == anthropic.read(thread)
+    assert len(anthropic.messages(thread)) == len(long) + 1
+    told = [{"role": one["role"], "content": one["content"]} for one in anthropic.messages(thread)]
+    assert anthropic.sent(None, [*told, user("And?")]) == thread, "who sends again what was read is known again"

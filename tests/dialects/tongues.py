@@ -58,7 +58,7 @@ class ByOpenAI:
     name: ClassVar[str] = "openai"
 
     def __init__(self, url: str, http: httpx2.Client) -> None:
-        self._url, self._http = url, http
+        self.url, self._http = url, http
         self._sdk = OpenAI(
             base_url=f"{url}/openai/v1", api_key="x", max_retries=0, http_client=http, _strict_response_validation=True
         )
@@ -113,10 +113,10 @@ class ByOpenAI:
 
     def fork(self, thread: str, kept: int, text: str) -> str:
         """OpenAI has no word for it: the fork is made through Clew's own API, and gone on with through the SDK."""
-        events = self._http.get(f"{self._url}/clew/v1/threads/thread_{thread}/events").json()["events"]
+        events = self._http.get(f"{self.url}/clew/v1/threads/thread_{thread}/events").json()["events"]
         spoken = [event["version"] for event in events if event["kind"] == "message.appended"]
         place = {"version": spoken[kept - 1]}
-        made = self._http.post(f"{self._url}/clew/v1/threads/thread_{thread}/fork", json=place)
+        made = self._http.post(f"{self.url}/clew/v1/threads/thread_{thread}/fork", json=place)
         fork = identity(made.raise_for_status().json()["thread_id"], "thread")
         self.go_on(fork, text)
         return fork
