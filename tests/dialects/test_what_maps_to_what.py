@@ -158,6 +158,7 @@ def test_what_is_not_shown_of_anthropics_threads_or_as_something_else(
     assert [message.role for message in messages(openai, thread)][2] == "user", "there is no such role as system"
     [run] = openai.beta.threads.runs.list(f"thread_{thread}").data
     assert run.metadata == {"user_id": "ada"}
+    assert mistral.talks.get(conversation_id=f"conv_{thread}").metadata is None
     entries = mistral.entries(thread)
     assert [chunk.type for chunk in entries[0].content] == ["text", "image_url", "document_url", "text"]
     assert entries[0].content[-1].text == as_json
@@ -177,6 +178,29 @@ def test_a_result_says_elsewhere_what_it_says_as_a_text(
     for tongue in (openai, mistral):
         assert [output for _, _, _, output in tongue.calls(thread)] == ["see\n[image]"]
     assert anthropic.messages(thread)[2]["content"] == [result]
+
+
+def test_calls_that_a_client_brings_along(openai: ByOpenAI, mistral: ByMistral, anthropic: ByAnthropic) -> None:
+    call = {"type": "tool_use", "id": "toolu_1", "name": "f", "input": {"a": 1}}
+    result = {"type": "tool_result", "tool_use_id": "toolu_1", "content": "done"}
+    history = [
+        user("Do it"),
+        {"role": "assistant", "content": [{**call, "caller": {"type": "direct"}}]},
+        {"role": "user", "content": [result, {"type": "text", "text": "And?"}]},
+    ]
+    thread = anthropic.sent(None, history, model="echo")
+    assert openai.calls(thread) == [], "they are in no run's steps"
+    assert mistral.calls(thread) == [("toolu_1", "f", {"a": 1}, "done")]
+    assert anthropic.messages(thread)[1]["content"] == [call], "who called is forgotten"
+    begun = mistral.talks.start(
+        model="echo",
+        inputs=[
+            {"type": "function.call", "tool_call_id": "c1", "name": "f", "arguments": "[1]"},
+            {"type": "function.result", "tool_call_id": "c1", "result": "done"},
+            user("And?"),
+        ],
+    )
+    assert anthropic.calls(identity(begun.conversation_id, "conv")) == [("c1", "f", {"INVALID_JSON": "[1]"}, "done")]
 
 
 def test_thinking_is_shown_where_it_is_of_that_apis_own_models(
@@ -201,6 +225,8 @@ def test_what_anthropics_sdk_is_not_told_of_others(
     made = openai.beta.threads.create(messages=[said], metadata={"user": "ada"})
     thread = identity(made.id, "thread")
     assert anthropic.get(f"/v1/threads/thread_{thread}")["metadata"] == {"user": "ada"}
+    ours = anthropic.get("/v1/threads", **{"metadata[user]": "ada"})["data"]
+    assert thread in [identity(one["id"], "thread") for one in ours]
     [told] = anthropic.messages(thread)
     assert set(told) == {"id", "type", "role", "content", "created_at"}, "no metadata"
     assert told["content"] == [
@@ -217,7 +243,9 @@ def test_what_anthropics_sdk_is_not_told_of_others(
         name="A name",
     )
     thread = identity(begun.conversation_id, "conv")
-    assert anthropic.get(f"/v1/threads/thread_{thread}")["metadata"] == {"n": "3"}
+    kept = anthropic.get(f"/v1/threads/thread_{thread}")
+    assert kept["metadata"] == {"n": "3"}
+    assert "A name" not in str(kept)
     as_json = '{"type":"document_url","document_url":"https://x.example/d.pdf"}'
     assert anthropic.messages(thread)[0]["content"] == [{"type": "text", "text": as_json}]
 
@@ -319,3 +347,26 @@ def test_a_summary_is_for_models_and_shown_nowhere(
     assert len(anthropic.messages(thread)) == len(long) + 1
     told = [{"role": one["role"], "content": one["content"]} for one in anthropic.messages(thread)]
     assert anthropic.sent(None, [*told, user("And?")]) == thread, "who sends again what was read is known again"
+
+
+@pytest.mark.parametrize("made_by", ["openai", "mistral", "anthropic"])
+def test_an_answer_is_streamed_again_in_the_grammar_of_each(
+    made_by: str, openai: ByOpenAI, mistral: ByMistral, anthropic: ByAnthropic, server: Server, http: httpx2.Client
+) -> None:
+    thread = {"openai": openai, "mistral": mistral, "anthropic": anthropic}[made_by].begin("Hello")
+    [run] = openai.beta.threads.runs.list(f"thread_{thread}").data
+    answer = anthropic.messages(thread)[1]["id"]
+    kinds = []
+    for path in (
+        f"/v1/threads/thread_{thread}/runs/{run.id}/events",
+        f"/mistral/v1/conversations/conv_{thread}/events",
+        f"/anthropic/v1/messages/{answer}/events",
+    ):
+        told = http.get(server.url + path)
+        assert "You said: Hello" in told.text
+        kinds.append([line.removeprefix("event: ") for line in told.text.splitlines() if line.startswith("event: ")])
+    assert [(found[0], found[-1]) for found in kinds] == [
+        ("thread.run.created", "done"),
+        ("conversation.response.started", "conversation.response.done"),
+        ("message_start", "message_stop"),
+    ]
