@@ -11,7 +11,7 @@ import pytest
 from clew.events.run import RunConfig
 from clew.ids import reprefixed
 from tests.dialects.conftest import Server
-from tests.dialects.tongues import INSTRUCTIONS, ByAnthropic, ByMistral, ByOpenAI, identity, user
+from tests.dialects.tongues import INSTRUCTIONS, ByAnthropic, ByMistral, ByOpenAI, Tongue, identity, user
 
 PNG = "iVBORw0KGgo="
 PICTURE = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": PNG}}
@@ -353,7 +353,8 @@ def test_a_summary_is_for_models_and_shown_nowhere(
 def test_an_answer_is_streamed_again_in_the_grammar_of_each(
     made_by: str, openai: ByOpenAI, mistral: ByMistral, anthropic: ByAnthropic, server: Server, http: httpx2.Client
 ) -> None:
-    thread = {"openai": openai, "mistral": mistral, "anthropic": anthropic}[made_by].begin("Hello")
+    tongues: dict[str, Tongue] = {one.name: one for one in (openai, mistral, anthropic)}
+    thread = tongues[made_by].begin("Hello")
     [run] = openai.beta.threads.runs.list(f"thread_{thread}").data
     answer = anthropic.messages(thread)[1]["id"]
     kinds = []
