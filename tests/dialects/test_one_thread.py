@@ -11,6 +11,7 @@ from typing import Any
 
 import httpx2
 import pytest
+from anthropic import BadRequestError
 
 from tests.dialects.conftest import Server
 from tests.dialects.tongues import FUNCTION, INSTRUCTIONS, TONGUES, ByAnthropic, Tongue, identity
@@ -178,3 +179,55 @@ def test_an_agent_does_not_hand_over_where_nobody_knows_of_agents(model: str, sp
     assert server.provider.sent[-1]["tools"] == ["get_weather"]
     mistral.go_on(thread, "So?")
     assert server.provider.sent[-1]["tools"] == ["get_weather", "hand_over_to_bea"], "it is the agent's still"
+
+
+@pytest.mark.parametrize("first", TONGUES)
+def test_a_call_is_answered_otherwise_in_a_fork(first: str, speak: Any, server: Server) -> None:
+    thread = speak(first).begin("Weather?", "weather")
+    speak(first).answer(thread, ["rain"])
+    mistral, anthropic = speak("mistral"), speak("anthropic")
+    [call] = [entry for entry in mistral.entries(thread) if entry.type == "function.call"]
+    otherwise = {"type": "function.result", "tool_call_id": call.tool_call_id, "result": "snow"}
+    again = mistral.talks.restart(conversation_id=f"conv_{thread}", from_entry_id=call.id, inputs=[otherwise])
+    assert again.outputs[-1].content == "It is snow."
+    told = [{"role": one["role"], "content": one["content"]} for one in anthropic.messages(thread)][:3]
+    told[2]["content"][0]["content"] = "hail"
+    fork = anthropic.sent(thread, told, model="echo")
+    for id, output in ((identity(again.conversation_id, "conv"), "snow"), (fork, "hail"), (thread, "rain")):
+        for name in TONGUES:
+            # What a run did before a fork is in no run of the fork's own.
+            if name != "openai" or id == thread:
+                assert [one[3] for one in speak(name).calls(id)] == [output]
+            assert speak(name).read(id) == [("user", "Weather?"), ("assistant", f"It is {output}.")]
+
+
+@pytest.mark.parametrize("first", ["openai", "mistral"])
+def test_who_went_on_meanwhile_is_told_to_whoever_goes_on_from_before(first: str, speak: Any) -> None:
+    one, anthropic = speak(first), speak("anthropic")
+    thread = one.begin("Hello")
+    before = anthropic.get(f"/v1/threads/thread_{thread}")["last_message_id"]
+    one.go_on(thread, "And?")
+    newest = anthropic.get(f"/v1/threads/thread_{thread}")["last_message_id"]
+    with pytest.raises(BadRequestError, match=newest) as refused:
+        anthropic.continued(before, [{"role": "user", "content": "So?"}])
+    assert refused.value.body["error"]["details"]["error_code"] == "thread_already_continued"  # type: ignore[index]
+    assert anthropic.go_on(thread, "So?") == "You said: So?"
+
+
+@pytest.mark.parametrize("first", ["openai", "mistral"])
+def test_a_call_whose_run_was_cancelled_elsewhere_is_answered_all_the_same(
+    first: str, speak: Any, server: Server
+) -> None:
+    one, openai, anthropic = speak(first), speak("openai"), speak("anthropic")
+    thread = one.begin("Weather?", "weather")
+    run = openai.waits(thread)
+    openai.beta.threads.runs.cancel(run.id, thread_id=run.thread_id)
+    assert openai.beta.threads.runs.poll(run_id=run.id, thread_id=run.thread_id).status == "cancelled"
+    [(id, _, _, told)] = anthropic.calls(thread)
+    assert told == "The run was cancelled before this call was answered."
+    result = {"type": "tool_result", "tool_use_id": id, "content": "rain"}
+    assert anthropic.sent(thread, [{"role": "user", "content": [result]}], model="echo") == thread
+    assert shown(server) == ["Weather?", "get_weather", "rain"]
+    assert one.read(thread)[-1] == ("assistant", "It is rain.")
+    for tongue in (speak("mistral"), anthropic):
+        assert [call[3] for call in tongue.calls(thread)] == ["rain"]

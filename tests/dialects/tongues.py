@@ -204,15 +204,19 @@ class ByAnthropic:
 
     def _continue(self, thread: str, message: Any) -> str:
         told = self.get(f"/v1/threads/thread_{thread}")
-        made = self._sdk.beta.messages.with_raw_response.create(
-            model="repeats" if isinstance(message["content"], str) else "echo",
-            max_tokens=99,
-            messages=[message],
-            thread={"type": "continue", "previous_message_id": told["last_message_id"]},
-            betas=["message-threads-2026-08-12"],
-        )
+        made = self.continued(told["last_message_id"], [message])
         assert identity(made.headers["x-thread-id"], "thread") == thread
         return "".join(block.text for block in made.parse().content if block.type == "text")
+
+    def continued(self, message_id: str, messages: list[Any]) -> Any:
+        """The raw answer to messages that go on from one."""
+        return self._sdk.beta.messages.with_raw_response.create(
+            model="repeats" if isinstance(messages[0]["content"], str) else "echo",
+            max_tokens=99,
+            messages=messages,
+            thread={"type": "continue", "previous_message_id": message_id},
+            betas=["message-threads-2026-08-12"],
+        )
 
     def get(self, path: str, **query: Any) -> Any:
         return self._sdk.get(path, cast_to=object, options={"params": query})

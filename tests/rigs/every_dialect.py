@@ -31,6 +31,7 @@ from typing import Any
 import httpx2
 
 from tests.rigs import valid_anthropic, valid_mistral, valid_openai
+from tests.rigs.commands import verified
 from tests.rigs.mistral_talks import Ended, Said
 from tests.rigs.processes import Fleet, Server
 from tests.rigs.prompts import compare_prompts, events_of
@@ -236,6 +237,7 @@ def main() -> None:
     parser.add_argument("--think", action="store_true")
     parser.add_argument("--each-step", action="store_true")
     parser.add_argument("--fail-every", type=int, default=0)
+    parser.add_argument("--verify", action="store_true", help="replay all runs with today's engine and compare")
     options = parser.parse_args()
     # The SDKs mark what they want to be rid of, which is why Clew is here.
     warnings.simplefilter("ignore", DeprecationWarning)
@@ -256,6 +258,8 @@ def main() -> None:
                 each_step=options.each_step,
             )
         )
+        if options.verify:
+            found["verified"] = verified(server.store)
     json.dump(found, sys.stdout, indent=2)
     print()
 

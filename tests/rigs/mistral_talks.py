@@ -124,7 +124,7 @@ class Player:
     async def _whole(self, asked: Awaitable[Any]) -> Said:
         response = await asked
         self.conversation_id = response.conversation_id
-        texts = [one.content for one in response.outputs if one.type == "message.output"]
+        texts = [text_of(one.content) for one in response.outputs if one.type == "message.output"]
         calls = [(one.tool_call_id, one.name, one.arguments) for one in response.outputs if one.type == "function.call"]
         return Said("".join(texts), calls)
 
@@ -143,7 +143,9 @@ class Player:
         if last is None or last.type != "conversation.response.done":
             raise httpx2.ReadError("the stream has no end")
         whole = [parts[place] for place in sorted(parts)]
-        texts = ["".join(map(_text, part)) for part in whole if part[0].type == "message.output.delta"]
+        texts = [
+            "".join(text_of(one.content) for one in part) for part in whole if part[0].type == "message.output.delta"
+        ]
         calls = [
             (part[0].tool_call_id, part[0].name, "".join(one.arguments for one in part))
             for part in whole
@@ -179,9 +181,11 @@ class Player:
         assert found == expected, f"{self.talk.key}: {len(found)} entries, {len(expected)} recorded"
 
 
-def _text(delta: Any) -> str:
-    """Thinking comes as a chunk."""
-    return delta.content if isinstance(delta.content, str) else ""
+def text_of(content: Any) -> str:
+    """What is said, in a message or a piece of one, without what was thought."""
+    if isinstance(content, str):
+        return content
+    return "".join(chunk.text for chunk in content if chunk.type == "text") if isinstance(content, list) else ""
 
 
 async def insist(ask: Callable[[], Awaitable[Any]]) -> Any:

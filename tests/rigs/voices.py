@@ -180,7 +180,7 @@ class MistralVoice:
             elif entry.type == "function.result":
                 _answered(calls, entry.tool_call_id, entry.result)
             else:
-                texts.append((entry.role, _without_thinking(entry.content)))
+                texts.append((entry.role, mistral_talks.text_of(entry.content)))
         return texts, calls
 
 
@@ -188,12 +188,6 @@ def _answered(calls: list[Called], id: str, output: str) -> None:
     """Some of the recorded ids come again: it is the oldest that has no answer yet."""
     at = next(at for at, call in enumerate(calls) if call[0] == id and call[3] is None)
     calls[at] = (*calls[at][:3], output)
-
-
-def _without_thinking(content: Any) -> str:
-    if isinstance(content, str):
-        return content
-    return "".join(chunk.text for chunk in content if chunk.type == "text")
 
 
 # Anthropic
