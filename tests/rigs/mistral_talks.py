@@ -75,7 +75,7 @@ class Player:
             place += 1
             while True:
                 try:
-                    said = await self._ask(place, inputs)
+                    said = await self.ask(place, inputs)
                 except Ended:
                     assert place == len(messages), f"{self.talk.key}: an error at {place}"
                     return
@@ -96,16 +96,11 @@ class Player:
                     inputs.append({"type": "function.result", **result})
                     place += 1
 
-    async def _ask(self, place: int, inputs: Any) -> Said:
+    async def ask(self, place: int, inputs: Any) -> Said:
         key = {"Idempotency-Key": f"{self.talk.key} {place}"}
         talks: Any = self.client.beta.conversations
         if not self.conversation_id:
-            about = {
-                "model": self.model,
-                "instructions": f"{self.recording.system}\nconversation: {self.talk.key}",
-                "tools": self.recording.tools,
-                "metadata": {"talk": self.talk.key},
-            }
+            about = self._about()
             ask, ask_stream = talks.start_async, talks.start_stream_async
         else:
             about = {"conversation_id": self.conversation_id}
@@ -117,10 +112,19 @@ class Player:
         )
         return said
 
+    def _about(self) -> dict[str, Any]:
+        """What a conversation begins with besides what is said."""
+        return {
+            "model": self.model,
+            "instructions": f"{self.recording.system}\nconversation: {self.talk.key}",
+            "tools": self.recording.tools,
+            "metadata": {"talk": self.talk.key},
+        }
+
     async def _whole(self, asked: Awaitable[Any]) -> Said:
         response = await asked
         self.conversation_id = response.conversation_id
-        texts = [one.content for one in response.outputs if one.type == "message.output"]
+        texts = [text_of(one.content) for one in response.outputs if one.type == "message.output"]
         calls = [(one.tool_call_id, one.name, one.arguments) for one in response.outputs if one.type == "function.call"]
         return Said("".join(texts), calls)
 
@@ -139,7 +143,9 @@ class Player:
         if last is None or last.type != "conversation.response.done":
             raise httpx2.ReadError("the stream has no end")
         whole = [parts[place] for place in sorted(parts)]
-        texts = ["".join(one.content for one in part) for part in whole if part[0].type == "message.output.delta"]
+        texts = [
+            "".join(text_of(one.content) for one in part) for part in whole if part[0].type == "message.output.delta"
+        ]
         calls = [
             (part[0].tool_call_id, part[0].name, "".join(one.arguments for one in part))
             for part in whole
@@ -173,6 +179,13 @@ class Player:
         if self.talk.messages[-1]["role"] == "user":
             expected.pop()
         assert found == expected, f"{self.talk.key}: {len(found)} entries, {len(expected)} recorded"
+
+
+def text_of(content: Any) -> str:
+    """What is said, in a message or a piece of one, without what was thought."""
+    if isinstance(content, str):
+        return content
+    return "".join(chunk.text for chunk in content if chunk.type == "text") if isinstance(content, list) else ""
 
 
 async def insist(ask: Callable[[], Awaitable[Any]]) -> Any:

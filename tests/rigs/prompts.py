@@ -5,17 +5,19 @@ from __future__ import annotations
 import hashlib
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import httpx2
 
 
-async def compare_prompts(url: str | Sequence[str], server: str, threads: list[str]) -> dict[str, Any]:
+async def compare_prompts(
+    url: str | Sequence[str], server: str, threads: list[str], look: Callable[[dict[str, Any]], None] | None = None
+) -> dict[str, Any]:
     """Every attempt's body, rendered again by the server's API, is one that the provider received, and no other.
 
     `url` is the provider's, or those of several, `server` that of Clew. An attempt that a crash cut off may not have
-    arrived.
+    arrived. `look` is shown each prompt as the API tells it.
     """
     urls = [url] if isinstance(url, str) else url
     began = time.monotonic()
@@ -32,6 +34,8 @@ async def compare_prompts(url: str | Sequence[str], server: str, threads: list[s
                         path = f"/clew/v1/runs/{data['run_id']}/steps/{data['model_call_id']}/prompt"
                         prompt = (await client.get(server + path)).json()
                         assert prompt["proven"], prompt
+                        if look is not None:
+                            look(prompt)
                         body = prompt["body"].encode()
                         digest = hashlib.sha256(body).hexdigest()
                         assert digest == prompt["digest"] == data["digest"], prompt

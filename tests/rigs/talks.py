@@ -117,10 +117,10 @@ class Player:
 
     async def _turn(self, assistant_id: str, place: int) -> int:
         """One run, from the user's message to the model's last word; gives the place of the next user message."""
-        run = await self._start(assistant_id, place)
+        run = await self.start(assistant_id, place)
         self.run_ids.append(run.id)
         while True:
-            run = await self._settled(run)
+            run = await self.settled(run)
             expected = self.talk.messages[place] if place < len(self.talk.messages) else None
             if expected is None:
                 assert run.status == "failed", f"{self.talk.key}: {run.status} after the recording's end"
@@ -162,7 +162,7 @@ class Player:
         )
         return submitted, place + 1
 
-    async def _start(self, assistant_id: str, place: int) -> Any:
+    async def start(self, assistant_id: str, place: int) -> Any:
         if not self.stream:
             return await self._insist(
                 f"run {place}",
@@ -188,7 +188,7 @@ class Player:
         assert run is not None, "a stream begins with its run"
         return run
 
-    async def _settled(self, run: Any) -> Any:
+    async def settled(self, run: Any) -> Any:
         end = time.monotonic() + _GIVE_UP_SECONDS
         while run.status in _ACTIVE:
             assert time.monotonic() < end, f"{self.talk.key}: run {run.id} is {run.status} for ever"

@@ -11,7 +11,7 @@ import httpx2
 import pytest
 from mistralai.client import Mistral
 
-from tests.rigs import valid_anthropic, valid_mistral
+from tests.rigs import valid_anthropic, valid_mistral, valid_openai
 from tests.rigs.processes import RECORDING, UPSTREAM, upstream
 from tests.rigs.talks import Recording, load
 from tests.rigs.upstream_anthropic import call_id as anthropic_id
@@ -182,3 +182,30 @@ def test_what_mistral_would_refuse_is_found(more: dict[str, Any], status: int, w
     found = valid_mistral.fault_of({**good, **more})
     assert found is not None
     assert (found[0], why in found[1]) == (status, True), found
+
+
+@pytest.mark.parametrize(
+    ("more", "why"),
+    [
+        ({"temprature": 1}, "do not know all of it: .temprature"),
+        ({"tool_choice": "must"}, "types refuse it"),
+        ({"messages": []}, "there is none"),
+        ({"messages": [{"role": "voice", "content": "Hi"}]}, "types refuse it"),
+        ({"messages": [USER, calls("a"), USER]}, "calls without a result: ['a']"),
+        ({"messages": [USER, calls("a"), tool("b")]}, "a result of b"),
+        ({"messages": [USER, calls("a"), tool("a"), tool("a")]}, "a result of a"),
+        ({"messages": [USER, calls("a", "b"), tool("a")]}, "calls without a result: ['b']"),
+        ({"messages": [USER, {"role": "assistant", "content": ""}]}, "says nothing"),
+    ],
+)
+def test_what_openai_would_refuse_is_found(more: dict[str, Any], why: str) -> None:
+    messages: list[Any] = [USER, calls("a"), tool("a")]
+    for message in [*messages, *more.get("messages", ())]:
+        for call in message.get("tool_calls", ()):
+            call["type"] = "function"
+    good: dict[str, Any] = {"model": "m", "messages": messages}
+    assert valid_openai.fault_of(good) is None
+    assert valid_openai.fault_of({**good, "stream": True}) is None
+    found = valid_openai.fault_of({**good, **more})
+    assert found is not None
+    assert why in found

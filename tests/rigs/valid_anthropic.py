@@ -27,12 +27,12 @@ def fault_of(body: dict[str, Any], betas: str = "") -> str | None:
 
 def _faults(body: dict[str, Any], betas: str) -> Iterator[str]:
     try:
-        typed = _plain(_adapter(bool(betas), bool(body.get("stream"))).validate_python(body))
+        typed = plain(_adapter(bool(betas), bool(body.get("stream"))).validate_python(body))
     except ValidationError as error:
         yield f"the SDK's types refuse it: {error.errors()[0]}"
         return
     if typed != body:
-        yield f"the SDK's types do not know all of it: {_difference(typed, body)}"
+        yield f"the SDK's types do not know all of it: {difference(typed, body)}"
     if len(marks := list(_marks(body))) > _MARKS_MAX:
         yield f"{len(marks)} blocks are marked for the cache, at most {_MARKS_MAX} may be"
     for tool in body.get("tools", ()):
@@ -47,26 +47,26 @@ def _adapter(betas: bool, stream: bool) -> TypeAdapter[Any]:
     return TypeAdapter(types.MessageCreateParamsStreaming if stream else types.MessageCreateParamsNonStreaming)
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """What the types made of it, with what they validate only when it is iterated over."""
     if isinstance(value, dict):
-        return {key: _plain(one) for key, one in value.items()}
+        return {key: plain(one) for key, one in value.items()}
     if isinstance(value, (str, bytes, int, float, bool)) or value is None:
         return value
-    return [_plain(one) for one in value]
+    return [plain(one) for one in value]
 
 
-def _difference(typed: Any, sent: Any, path: str = "") -> str:
+def difference(typed: Any, sent: Any, path: str = "") -> str:
     if isinstance(typed, dict) and isinstance(sent, dict):
         for key in sent:
             if key not in typed:
                 return f"{path}.{key}"
             if typed[key] != sent[key]:
-                return _difference(typed[key], sent[key], f"{path}.{key}")
+                return difference(typed[key], sent[key], f"{path}.{key}")
     if isinstance(typed, list) and isinstance(sent, list):
         for place, (one, other) in enumerate(zip(typed, sent, strict=True)):
             if one != other:
-                return _difference(one, other, f"{path}[{place}]")
+                return difference(one, other, f"{path}[{place}]")
     return path
 
 

@@ -67,6 +67,12 @@ class Conversation:
         """Whether any reasoning goes back."""
         return bool(self._thoughts)
 
+    @property
+    def without_calls(self) -> list[ToolResultItem]:
+        """Results whose calls are not there."""
+        heard = [part for turn in self._turns if isinstance(turn, Listened) for part in turn.parts]
+        return [part for part in heard if isinstance(part, ToolResultItem)]
+
     def messages(self) -> list[dict[str, Any]]:
         """Beginning and ending with a user, and marked so that the next request finds in the cache what this one is.
 

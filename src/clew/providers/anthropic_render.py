@@ -15,12 +15,20 @@ from typing import Any
 import orjson
 
 from clew.errors import ProviderFailed
+from clew.events.content import File, Image, Text
 from clew.events.items import ReasoningItem
 from clew.events.model import NotRendered
 from clew.events.run import RunConfig, Tool
 from clew.providers.anthropic_content import CACHED, Conversation, text_block
+from clew.providers.anthropic_media import file_block, image_block
 from clew.providers.base import Prompt
-from clew.providers.omissions import Omissions, parts_left_out, settings_left_out, uploads_left_out
+from clew.providers.omissions import (
+    Omissions,
+    media_left_out,
+    parts_left_out,
+    settings_left_out,
+    words_about_parts_left_out,
+)
 
 RENDERER = "anthropic-messages/1"
 
@@ -76,21 +84,32 @@ def render(prompt: Prompt) -> bytes:
 def omitted(prompt: Prompt) -> tuple[NotRendered, ...]:
     """What the request does not hold of the prompt."""
     found, config = Omissions(), prompt.config
-    kept_back = Conversation(prompt).kept_back
+    conversation = Conversation(prompt)
     for item in prompt.items:
-        if isinstance(item, ReasoningItem) and item.place in kept_back:
-            found.item(item, "reasoning", kept_back[item.place])
-    parts_left_out(found, prompt)
-    uploads_left_out(found, prompt)
+        if isinstance(item, ReasoningItem) and item.place in conversation.kept_back:
+            found.item(item, "reasoning", conversation.kept_back[item.place])
+    for result in conversation.without_calls:
+        if not all(isinstance(part, Text) for part in result.content):
+            found.item(result, "part", "a result without its call is told as a text")
+    parts_left_out(found, prompt, of_results=True)
+    media_left_out(found, prompt, _takes)
+    words_about_parts_left_out(found, prompt, details=False)
     settings_left_out(found, prompt, _NEVER_SAID, "this version of Anthropic's API does not take it")
     effort, model = config.sampling.reasoning_effort, config.model
     if effort == "none" and _ALWAYS_THINKS.search(model):
         found.setting("reasoning_effort", f"{model} always thinks")
     elif effort not in (None, "none") and _effort(config) is None:
         found.setting("reasoning_effort", f"{model} takes none" if effort in _EFFORTS else f"{effort!r} is not known")
+    if any(tool.strict for tool in config.tools) and _version(model) < _STRICT_SINCE:
+        found.setting("strict", f"{model} takes no tools that are strict")
     if config.response_format is not None and config.response_format.get("type") != "text" and not _format(config):
         found.setting("response_format", "Anthropic's API takes a schema of the answer and no other format")
     return found.all()
+
+
+def _takes(part: Image | File) -> bool:
+    block = image_block(part) if isinstance(part, Image) else file_block(part)
+    return bool(block["type"] != "text")
 
 
 def asks_for_stream(body: bytes) -> bool:

@@ -24,11 +24,14 @@ from clew.events.run import RunConfig, Tool, ToolChoice
 from clew.providers.base import Prompt
 from clew.providers.omissions import (
     Omissions,
+    errors_of_results_left_out,
     is_for,
+    media_left_out,
     only_texts_of_results,
     parts_left_out,
+    takes_any,
     thinking_left_out,
-    uploads_left_out,
+    words_about_parts_left_out,
 )
 from clew.providers.turns import GO_ON, NO_RESULT, Call, Heard, Spoken, beginning, turns_of
 
@@ -91,8 +94,10 @@ def omitted(prompt: Prompt) -> tuple[NotRendered, ...]:
         if isinstance(item, ReasoningItem) and (why_not := is_for(item, prompt)) is not None:
             found.item(item, "reasoning", why_not)
     parts_left_out(found, prompt)
-    uploads_left_out(found, prompt)
+    media_left_out(found, prompt, takes_any)
+    words_about_parts_left_out(found, prompt, details=False)
     only_texts_of_results(found, prompt)
+    errors_of_results_left_out(found, prompt)
     thinking_left_out(found, prompt)
     return found.all()
 

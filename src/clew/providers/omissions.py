@@ -6,9 +6,9 @@ as a range and a number, so that what is told does not grow with the thread.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
-from clew.events.content import File, Image, Other, Text
+from clew.events.content import Content, File, Image, Other, Text
 from clew.events.items import Item, MessageItem, ReasoningItem, ToolResultItem
 from clew.events.model import ItemRange, NotRendered
 from clew.providers.base import Prompt
@@ -48,25 +48,69 @@ def settings_left_out(found: Omissions, prompt: Prompt, names: Sequence[str], re
             found.setting(name, reason)
 
 
-def parts_left_out(found: Omissions, prompt: Prompt, *, of_any: bool = False) -> None:
-    """Parts of messages that only another provider understands. `of_any`: this one does not take its own either."""
+def parts_left_out(found: Omissions, prompt: Prompt, *, of_any: bool = False, of_results: bool = False) -> None:
+    """Parts of messages that only another provider understands. `of_any`: this one does not take its own either.
+
+    `of_results`: results of calls have parts with this provider, too.
+    """
     provider = prompt.config.provider
     for item in prompt.items:
-        if isinstance(item, MessageItem):
-            for part in item.content:
+        if isinstance(item, MessageItem) or of_results:
+            for part in _content(item):
                 if isinstance(part, Other) and (of_any or part.provider != provider):
                     found.item(item, "part", f"a part that {part.provider} made is not for {provider}")
 
 
-def uploads_left_out(found: Omissions, prompt: Prompt) -> None:
-    """What is known by an id of ours only. The model is told that it is missing."""
+def media_left_out(
+    found: Omissions, prompt: Prompt, takes: Callable[[Image | File], bool], *, assistants_told: bool = True
+) -> None:
+    """Pictures and files that are not sent: of whoever is known by an id of ours only, of a kind that is not taken, or
+    the assistant's own. `assistants_told`: also of these the model hears that they are missing.
+    """
+    provider = prompt.config.provider
     for item in prompt.items:
-        if isinstance(item, MessageItem):
-            for part in item.content:
-                if isinstance(part, Image) and part.url is None and part.data is None:
-                    found.item(item, "image", "an uploaded image is not sent; the model is told that it is missing")
-                elif isinstance(part, File) and part.data is None:
-                    found.item(item, "file", "an uploaded file is not sent; the model is told that it is missing")
+        for part in _content(item):
+            if not isinstance(part, (Image, File)):
+                continue
+            if isinstance(item, MessageItem) and item.role == "assistant":
+                told = "; the model is told that it is missing" if assistants_told else ""
+                found.item(item, part.type, f"what an assistant shows {provider} does not take back{told}")
+            elif _is_upload(part):
+                article = "an uploaded image" if isinstance(part, Image) else "an uploaded file"
+                found.item(item, part.type, f"{article} is not sent; the model is told that it is missing")
+            elif not takes(part):
+                kind = f"{provider} does not take {part.media_type or 'this kind'}"
+                found.item(item, part.type, f"{kind}; the model is told that it is missing")
+
+
+def _content(item: Item) -> Content:
+    return item.content if isinstance(item, (MessageItem, ToolResultItem)) else ()
+
+
+def _is_upload(part: Image | File) -> bool:
+    return part.data is None and (isinstance(part, File) or part.url is None)
+
+
+def takes_any(part: Image | File) -> bool:
+    return True
+
+
+def words_about_parts_left_out(found: Omissions, prompt: Prompt, *, details: bool) -> None:
+    """What is said about a text or a picture that is sent itself. `details`: how closely to look is sent, too."""
+    provider = prompt.config.provider
+    for item in prompt.items:
+        for part in _content(item):
+            if isinstance(part, Text) and part.annotations:
+                found.item(item, "citations", f"{provider} is sent the text without them")
+            elif isinstance(part, Image) and part.detail is not None and not details and not _is_upload(part):
+                found.item(item, "detail", f"{provider} is not told how closely to look at an image")
+
+
+def errors_of_results_left_out(found: Omissions, prompt: Prompt) -> None:
+    """For a provider whose results do not say whether the call went wrong, but for what they say themselves."""
+    for item in prompt.items:
+        if isinstance(item, ToolResultItem) and item.is_error:
+            found.item(item, "is_error", f"results of calls have no mark for errors with {prompt.config.provider}")
 
 
 def only_texts_of_results(found: Omissions, prompt: Prompt) -> None:

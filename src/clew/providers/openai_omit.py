@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from clew.events.items import ReasoningItem
+from clew.events.content import Refusal
+from clew.events.items import MessageItem, ReasoningItem
 from clew.events.model import NotRendered
 from clew.providers.base import Prompt
 from clew.providers.omissions import (
     Omissions,
+    errors_of_results_left_out,
+    media_left_out,
     only_texts_of_results,
     parts_left_out,
     settings_left_out,
+    takes_any,
     thinking_left_out,
-    uploads_left_out,
+    words_about_parts_left_out,
 )
 
 # By `openai-chat/1`.
@@ -33,8 +37,14 @@ def omitted_items(prompt: Prompt) -> Omissions:
             own = item.provider == provider
             why = "chat completions take none back" if own else f"reasoning of {item.provider} is not for {provider}"
             found.item(item, "reasoning", why)
+        elif isinstance(item, MessageItem) and item.role != "assistant":
+            for part in item.content:
+                if isinstance(part, Refusal):
+                    found.item(item, "refusal", "chat completions have those of assistants only")
     parts_left_out(found, prompt, of_any=True)
-    uploads_left_out(found, prompt)
+    media_left_out(found, prompt, takes_any, assistants_told=False)
+    words_about_parts_left_out(found, prompt, details=True)
     only_texts_of_results(found, prompt)
+    errors_of_results_left_out(found, prompt)
     thinking_left_out(found, prompt)
     return found

@@ -90,13 +90,18 @@ def is_retry(call: Call) -> bool:
 
 
 def _as_created(given: CreateMessage, config: RunConfig, before: RunConfig | None) -> RunConfig:
-    """Instructions and tools stay those that the thread was created with; the rest is for each request to say."""
+    """Instructions and tools stay those that the thread was created with; the rest is for each request to say.
+
+    A thread that was made elsewhere may be of an agent that hands over to others: that is a tool of the agent's run.
+    """
     if before is None:
         return config
+    handing_over = {handoff.tool_name for handoff in before.handoffs}
+    tools = tuple(tool for tool in before.tools if tool.name not in handing_over)
     said = {
         "system": given.system is not None and instructions_of(given.system) != before.instructions,
-        "tools": given.tools is not None and tools_of(given.tools) != before.tools,
+        "tools": given.tools is not None and tools_of(given.tools) != tools,
     }
     if differing := [name for name, differs in said.items() if differs]:
         raise fingerprint_mismatch(differing)
-    return config.model_copy(update={"instructions": before.instructions, "tools": before.tools})
+    return config.model_copy(update={"instructions": before.instructions, "tools": tools})

@@ -20,9 +20,11 @@ from clew.log import Reader
 from clew.rules.commands import CreateThread, QueueRun, SubmitToolOutputs, ThreadCommand
 from clew.rules.parts import NewItem, NewResult, ToolOutput
 from clew.rules.state import ActiveRun, Thread
+from clew.serving.finding import config_of, the_run
 from clew_projections import thread_view
 
 ACTOR = DIALECT
+_OF_THE_RUN = ("assistant_id", "assistant_version", "assistant_name", "tool_resources")
 
 
 class Moved(Exception):
@@ -94,12 +96,12 @@ async def go_on(engine: Engine, spot: Spot, wish: Wish, key: Key | None) -> Done
             if run is None:
                 results = _brought(reader, thread_id, wish.delta.results)
                 return _run(thread_id, wish, (*results, *wish.delta.items), spot.matched_by)
-            return _with_waiting(thread_id, run, wish, spot.matched_by)
+            return _with_waiting(reader, thread_id, run, wish, spot.matched_by)
 
     return await engine.desk.on_thread(thread_id, make, actor=ACTOR, key=key)
 
 
-def _with_waiting(thread_id: str, run: ActiveRun, wish: Wish, matched_by: str) -> ThreadCommand:
+def _with_waiting(reader: Reader, thread_id: str, run: ActiveRun, wish: Wish, matched_by: str) -> ThreadCommand:
     """A run that waits for these results goes on; a client that gives none goes on without it."""
     if run.status != "requires_action":
         raise ThreadBusy(thread_id=thread_id, run_id=run.run_id, wish="run")
@@ -124,16 +126,21 @@ def _with_waiting(thread_id: str, run: ActiveRun, wish: Wish, matched_by: str) -
         ),
         past_status=None,
         messages=wish.delta.items,
-        config=_from_here_on(wish.config, run),
+        config=_from_here_on(reader, thread_id, wish.config, run),
         matched_by=matched_by,
     )
 
 
-def _from_here_on(config: RunConfig, run: ActiveRun) -> RunConfig:
-    """Steps are counted from the beginning of the run, and limited for each request."""
+def _from_here_on(reader: Reader, thread_id: str, config: RunConfig, run: ActiveRun) -> RunConfig:
+    """Steps are counted from the beginning of the run, and limited for each request.
+
+    Whose run it is, and what it may use in all, was said where it was begun, maybe in another API.
+    """
+    begun = config_of(reader, the_run(reader, thread_id, run.run_id))
     steps = config.limits.steps
-    limits = config.limits.model_copy(update={"steps": None if steps is None else run.steps + steps})
-    return config.model_copy(update={"limits": limits})
+    limits = run.limits.model_copy(update={"steps": None if steps is None else run.steps + steps})
+    kept = {name: getattr(begun, name) for name in _OF_THE_RUN}
+    return config.model_copy(update={**kept, "limits": limits})
 
 
 def _open(run: ActiveRun) -> list[str]:

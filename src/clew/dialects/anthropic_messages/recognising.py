@@ -146,7 +146,8 @@ def follow(
             answered = matched == len(entries) and row.run_id is not None
             break
         matched, place = taken, Place(row.stream, row.number)
-    if at_end and beyond is not None:
+    if at_end and beyond is not None and matched_by != "message":
+        # A history that was sent says what was said before the edit; whoever names a message means the thread as it is.
         at_end = not _edited_before(reader, thread_id, beyond, ids)
     end = Place(thread_id, seen) if at_end else place
     return Spot(thread_id, end, place, matched, at_end, seen, matched_by, answered)

@@ -134,6 +134,9 @@ def _turns(
         reader, history, beyond=beyond, newest_first=newest_first, page=_LIMIT_MAX, as_of=as_of
     ):
         [recorded] = as_now(reader, [row])
+        if isinstance(recorded.event, ThreadCompacted):
+            # A summary is for models: what it stands for is all here, and who sends that again need not know of it.
+            continue
         role, key, served = _belongs(reader, history, row, recorded.event)
         if turn is None or turn.role != role or turn.key != key:
             if turn is not None:
@@ -163,8 +166,6 @@ def _belongs(reader: Reader, history: Sequence[Segment], row: ItemRow, event: Ev
             return role, row.item_id, False
         case ReasoningRecorded() | ReasoningImported() | ToolCalled() | ToolImported():
             return "assistant", row.run_id or event.model_call_id, _is_served(event)
-        case ThreadCompacted():
-            return "system", row.item_id, False
         case _:
             call = thread_view.item(reader, history, "call", row.item_id)
             called = reader.event(call.created).event if call is not None else None
@@ -223,8 +224,6 @@ def _content(turn: _Turn) -> Iterator[dict[str, Any]]:
                 yield make(call.tool_call_id, call.name, recognition.arguments_of(call.arguments))
             case ToolReturned() | ToolFailed() | ToolSettled() | ToolReplaced() as result:
                 yield _result(result, result.tool_call_id in turn.served)
-            case ThreadCompacted(summary=summary):
-                yield from recognition.blocks_of(summary)
             case _:
                 continue
 

@@ -26,6 +26,8 @@ _RUN_ERRORS = frozenset(("server_error", "rate_limit_exceeded", "invalid_prompt"
 # What OpenAI says when an organisation has used up its quota.
 _IN_ITS_WORDS = {"budget_exceeded": "rate_limit_exceeded"}
 _STEP_ERRORS = frozenset(("server_error", "rate_limit_exceeded"))
+# What other APIs cite in other ways has no place here, and clients check.
+_ANNOTATIONS = frozenset(("file_citation", "file_path"))
 _TOKEN_LIMITS = frozenset(("max_completion_tokens", "max_prompt_tokens"))
 
 
@@ -118,7 +120,7 @@ def content_parts(content: Content) -> list[Object]:
 def _part(part: Part) -> Object:
     match part:
         case Text(text=text, annotations=annotations):
-            return _text(text, list(annotations))
+            return _text(text, [one for one in annotations if one.get("type") in _ANNOTATIONS])
         case Refusal(text=text):
             return {"type": "refusal", "refusal": text}
         case Image(file_id=str(file_id), detail=detail):
