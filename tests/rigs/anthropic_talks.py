@@ -4,6 +4,7 @@
     python -m tests.rigs.anthropic_talks --ways resent --stream --fail-every 7 --cut-stream-every 11
     python -m tests.rigs.anthropic_talks --providers openai anthropic mistral --think   each request on another model
     python -m tests.rigs.anthropic_talks --kill-every 3 --count 20   the server is killed every 3 seconds
+    python -m tests.rigs.anthropic_talks --fleet --kill-every 3   any of two servers and two workers on PostgreSQL is
 
 A way is how a conversation goes on: `continue` names the response before, `header` names the thread and sends what is
 new, `whole` names the thread and sends everything again, and `resent` sends everything again and names nothing. The
@@ -26,6 +27,7 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +37,7 @@ from anthropic import AsyncAnthropic
 
 from tests.rigs.attempts import compare_calls
 from tests.rigs.killing import kill_again_and_again
+from tests.rigs.postgres import Postgres
 from tests.rigs.processes import Fleet, Server, a_fleet
 from tests.rigs.prompts import compare_prompts, events_of
 from tests.rigs.switching import PROVIDERS, Provider, environment_for, made_by_call, upstreams
@@ -189,7 +192,7 @@ class Player:
         while True:
             options = {"params": {"limit": 100, **({"page": page} if page else {})}}
             path = f"/v1/threads/{self.thread_id}/messages"
-            listed: Any = await insist(lambda: self.client.get(path, cast_to=object, options=options))  # type: ignore[arg-type]  # noqa: B023
+            listed: Any = await insist(partial(self.client.get, path, cast_to=object, options=options))
             for message in listed["data"]:
                 yield message
             page = listed["next_page"]
@@ -259,6 +262,17 @@ async def ways_of(server: str, threads: Sequence[str]) -> dict[str, int]:
     return dict(found)
 
 
+def a_client(server: Server) -> AsyncAnthropic:
+    """In its strict mode, and without retries of its own."""
+    return AsyncAnthropic(
+        base_url=f"{server.url}/anthropic",
+        api_key="key-of-nobody",
+        max_retries=0,
+        timeout=60.0,
+        _strict_response_validation=True,
+    )
+
+
 async def hold(
     urls: dict[str, str],
     fleet: Fleet,
@@ -275,18 +289,7 @@ async def hold(
     killed: Counter[str] = Counter()
     providers = [PROVIDERS[name] for name in urls]
     async with contextlib.AsyncExitStack() as stack:
-        clients = [
-            await stack.enter_async_context(
-                AsyncAnthropic(
-                    base_url=f"{server.url}/anthropic",
-                    api_key="key-of-nobody",
-                    max_retries=0,
-                    timeout=60.0,
-                    _strict_response_validation=True,
-                )
-            )
-            for server in fleet.servers
-        ]
+        clients = [await stack.enter_async_context(a_client(server)) for server in fleet.servers]
         players = [
             Player(
                 clients[number % len(clients)],
@@ -366,12 +369,13 @@ def main() -> None:
     parser.add_argument("--fail-every", type=int, default=0)
     parser.add_argument("--cut-stream-every", type=int, default=0)
     parser.add_argument("--kill-every", type=float, default=0, help="seconds between kills of the server")
+    parser.add_argument("--fleet", action="store_true", help="two servers and two workers on a PostgreSQL of our own")
     options = parser.parse_args()
     faults = ("--fail-every", str(options.fail_every), "--cut-stream-every", str(options.cut_stream_every))
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        Rig(Path(folder), options.providers, faults, options.think) as (urls, fleet),
-    ):
+    with contextlib.ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        database = stack.enter_context(Postgres()).create_database("talks") if options.fleet else None
+        urls, fleet = stack.enter_context(Rig(folder, options.providers, faults, options.think, database))
         found = asyncio.run(
             hold(
                 urls,

@@ -18,7 +18,7 @@ from clew.dialects.anthropic_messages.configuring import (
 from clew.dialects.anthropic_messages.continuing import is_retry, spot_of
 from clew.dialects.anthropic_messages.deciding import Moved, Wish
 from clew.dialects.anthropic_messages.deltas import delta_of, part_of
-from clew.dialects.anthropic_messages.errors import in_flight, rejected
+from clew.dialects.anthropic_messages.errors import Rejected, in_flight, rejected
 from clew.dialects.anthropic_messages.finding import config_before, configuring, held
 from clew.dialects.anthropic_messages.history import Entry, blocks_of_result, entries_of
 from clew.dialects.anthropic_messages.recognising import Spot
@@ -38,6 +38,27 @@ _LOOKS_MAX = 5
 async def create(call: Call) -> Answer | Stream:
     given = call.read(CreateMessage)
     check_request(call, given)
+    waiting = _came_before(call)
+    if waiting is None:
+        try:
+            waiting = await _taken(call, given)
+        except (Rejected, ThreadBusy):
+            # What stands in the way may be what this very request did, when it came the first time, elsewhere.
+            waiting = _came_before(call)
+            if waiting is None:
+                raise
+    return await _answered(call, waiting, stream=bool(given.stream))
+
+
+def _came_before(call: Call) -> Waiting | None:
+    """What a request with the same key came to. It is looked up first: the thread has gone on since."""
+    key = call.key()
+    done = call.engine.desk.thread_outcome(key) if key is not None else None
+    return _waiting(done) if done is not None else None
+
+
+async def _taken(call: Call, given: CreateMessage) -> Waiting:
+    """Raises `Rejected`, and `ThreadBusy`."""
     entries = entries_of(given.messages)
     if not entries:
         raise rejected("messages: at least one message is required")
@@ -46,14 +67,13 @@ async def create(call: Call) -> Answer | Stream:
         spot, config = spot_of(call, given, entries, config)
         waiting = _again(call, spot, entries, config) if is_retry(call) else None
         if waiting is not None:
-            return await _answered(call, waiting, stream=bool(given.stream))
+            return waiting
         _check_end(call, entries, spot)
         wish = Wish(await delta_of(entries[spot.matched :] if spot is not None else entries), config, _metadata(given))
         try:
-            done = await _done(call, given, spot, wish)
+            return _waiting(await _done(call, given, spot, wish))
         except Moved:
             continue
-        return await _answered(call, _waiting(call, done), stream=bool(given.stream))
     raise rejected(in_flight().message, code="thread_continue_in_flight")
 
 
@@ -106,7 +126,7 @@ def _again(call: Call, spot: Spot | None, entries: list[Entry], config: RunConfi
     return None if past.outcome == "failed" else waiting
 
 
-def _waiting(call: Call, done: Done[Thread]) -> Waiting:
+def _waiting(done: Done[Thread]) -> Waiting:
     for recorded in done.events:
         match recorded.event:
             case RunQueued(run_id=run_id, config=config) | RunReconfigured(run_id=run_id, config=config):
