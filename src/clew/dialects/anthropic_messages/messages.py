@@ -206,8 +206,10 @@ async def events(call: Call) -> Stream:
 
 
 def _last_seen(call: Call) -> tuple[int, int]:
-    given = call.headers.get(b"last-event-id", b"").decode("latin-1") or "0-0"
+    where, given = "last-event-id", call.headers.get(b"last-event-id", b"").decode("latin-1")
+    if not given:
+        where, given = "starting_after", call.query().get("starting_after") or "0-0"
     version, _, number = given.partition("-")
     if not (version.isdecimal() and number.isdecimal() and len(given) < 32):
-        raise rejected(f"last-event-id: {given!r} is not the id of an event of this stream, such as '7-2'")
+        raise rejected(f"{where}: {given!r} is not the id of an event of this stream, such as '7-2'")
     return int(version), int(number)
