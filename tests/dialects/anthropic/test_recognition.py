@@ -257,6 +257,21 @@ def test_a_history_from_elsewhere_arrives_whole(http: httpx2.Client, server: Ser
     assert ask(http, further, tools=[TOOL]).headers["x-thread-id"] == answered.headers["x-thread-id"]
 
 
+def test_a_call_from_elsewhere_may_stand_before_what_is_said_with_it(http: httpx2.Client, server: Server) -> None:
+    used = {"type": "tool_use", "id": "toolu_2", "name": "get_weather", "input": {}}
+    history = [
+        user("Weather, and why?"),
+        assistant([used, text("I am looking.")]),
+        user([{"type": "tool_result", "tool_use_id": "toolu_2", "content": "rain"}]),
+    ]
+    answered = ask(http, history, tools=[TOOL])
+    assert said(answered.json()) == "It is rain."
+    sent: Any = server.provider.sent[-1]["items"]
+    assert [item["kind"] for item in sent] == ["message", "call", "message", "result"]
+    further = [*history, assistant(answered.json()["content"]), user("Go on")]
+    assert ask(http, further, tools=[TOOL]).headers["x-thread-id"] == answered.headers["x-thread-id"]
+
+
 def test_a_call_from_elsewhere_that_nobody_answered_is_passed_over(http: httpx2.Client, server: Server) -> None:
     used = {"type": "tool_use", "id": "toolu_9", "name": "get_weather", "input": {}}
     answered = ask(http, [user("Weather?"), assistant([used]), user("Never mind")], model="repeats")
