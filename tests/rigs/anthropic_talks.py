@@ -63,41 +63,46 @@ class Player:
     way: str
     stream: bool
     history: list[Any] = field(default_factory=list)
+    place: int = 0
     known: int = 0
     thread_id: str = ""
     previous: str = ""
     requests: int = 0
     calls: int = 0
 
-    async def play(self) -> None:
-        place, messages = 0, self.talk.messages
-        content: Any = None
-        while place < len(messages) - 1:
-            content = messages[place]["content"]
-            place += 1
-            while True:
-                self.history.append({"role": "user", "content": content})
-                try:
-                    answer = await self._ask(place)
-                except Ended:
-                    assert place == len(messages), f"{self.talk.key}: an error at {place}"
-                    return
-                assert place < len(messages), f"{self.talk.key}: an answer after the recording's end"
-                wanted = self._check(answer, messages[place], place)
-                self.history.append({"role": "assistant", "content": answer.content})
-                self.known, self.previous = len(self.history), answer.id
-                place += 1
-                if not wanted:
-                    break
-                results = messages[place : place + len(wanted)]
-                content = [
-                    {"type": "tool_result", "tool_use_id": id, "content": result["content"]}
-                    for (id, _, _), result in zip(wanted, results, strict=True)
-                ]
-                place += len(wanted)
+    async def play(self, upto: int | None = None) -> None:
+        """Go on with the conversation, to its end or to a place in it."""
+        messages = self.talk.messages
+        end = len(messages) if upto is None else upto
+        while self.place < end and not (self.place == len(messages) - 1 and messages[-1]["role"] == "user"):
+            self._say()
+            try:
+                answer = await self._ask(self.place)
+            except Ended:
+                assert self.place == len(messages), f"{self.talk.key}: an error at {self.place}"
+                return
+            assert self.place < len(messages), f"{self.talk.key}: an answer after the recording's end"
+            self._check(answer, messages[self.place], self.place)
+            self.history.append({"role": "assistant", "content": answer.content})
+            self.known, self.previous = len(self.history), answer.id
+            self.place += 1
 
-    def _check(self, answer: Any, expected: dict[str, Any], place: int) -> list[tuple[str, str, Any]]:
-        """The calls that are wanted, all as recorded."""
+    def _say(self) -> None:
+        """What the user says, or what came of the calls."""
+        messages = self.talk.messages
+        content = messages[self.place]["content"]
+        if messages[self.place]["role"] == "tool":
+            content = []
+            while self.place < len(messages) and (said := messages[self.place])["role"] == "tool":
+                result = {"tool_use_id": said["tool_call_id"], "content": said["content"]}
+                content.append({"type": "tool_result", **result})
+                self.place += 1
+        else:
+            self.place += 1
+        self.history.append({"role": "user", "content": content})
+
+    def _check(self, answer: Any, expected: dict[str, Any], place: int) -> None:
+        """It is as recorded."""
         wanted = calls_of(expected)
         found = (
             "".join(block.text for block in answer.content if block.type == "text"),
@@ -106,7 +111,6 @@ class Player:
         recorded = (expected["content"] or "", wanted)
         assert found == recorded, f"{self.talk.key} at {place}: {found} is not {recorded}"
         assert answer.stop_reason == ("tool_use" if wanted else "end_turn"), answer
-        return wanted
 
     async def _ask(self, place: int) -> Any:
         provider = self.providers[self.requests % len(self.providers)]
@@ -342,6 +346,7 @@ class Rig:
     faults: tuple[str, ...] = ()
     thinks: bool = False
     database: str | None = None
+    days: int = 0
     _stack: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
 
     def __enter__(self) -> tuple[dict[str, str], Fleet]:
@@ -351,7 +356,7 @@ class Rig:
         if self.database is not None:
             fleet = a_fleet(self.database, 2, 2, 2.0, environment)
         else:
-            fleet = Fleet([Server(self.folder / "talks.db", environment=environment)])
+            fleet = Fleet([Server(self.folder / "talks.db", environment=environment, days=self.days)])
         return urls, self._stack.enter_context(fleet)
 
     def __exit__(self, *_: object) -> None:
