@@ -194,6 +194,21 @@ def edited(talk: Talk) -> int:
     return number
 
 
+def test_a_history_is_known_as_far_as_it_goes_also_where_it_parts_long_ago(http: httpx2.Client, server: Server) -> None:
+    history: list[Any] = []
+    for turn in range(12):
+        history.append(user(f"Long ago {turn}"))
+        answered = ask(http, history)
+        history.append(assistant(answered.json()["content"]))
+    history[4] = user("Otherwise")
+    edited = ask(http, [*history, user("And on")])
+    parent = http.get(f"/v1/threads/{edited.headers['x-thread-id']}").json()["forked_from"]
+    assert parent["thread_id"] == answered.headers["x-thread-id"]
+    shown: Any = server.provider.sent[-1]["items"]
+    assert len(shown) == 25
+    assert shown[4]["text"] == "Otherwise"
+
+
 def test_two_who_say_the_same_stay_apart(http: httpx2.Client) -> None:
     same = [user("Hello, who are you?")]
     ada, bob = ask(http, same), ask(http, same)
