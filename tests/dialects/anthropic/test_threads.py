@@ -272,6 +272,36 @@ def test_a_retry_of_the_sdk_is_answered_with_what_the_first_came_to(http: httpx2
     assert asked_again.headers["x-thread-id"] != second.headers["x-thread-id"]
 
 
+def test_a_retry_of_what_was_only_new_is_answered_with_what_the_first_came_to(
+    http: httpx2.Client, server: Server
+) -> None:
+    first = ask(http, [user("Once, by name")])
+    named = {"x-thread-id": first.headers["x-thread-id"]}
+    retry = {**named, "x-stainless-retry-count": "1"}
+    asked = ask(
+        http, [user([{"type": "text", "text": "Weather"}, {"type": "text", "text": "?"}])], named, model="weather"
+    )
+    [call] = asked.json()["content"]
+    result = user(
+        [{"type": "tool_result", "tool_use_id": call["id"], "content": "rain"}, {"type": "text", "text": "!"}]
+    )
+    sent = len(server.provider.sent)
+    again = ask(
+        http, [user([{"type": "text", "text": "Weather"}, {"type": "text", "text": "?"}])], retry, model="weather"
+    )
+    assert again.json() == asked.json()
+    answered = ask(http, [result], named)
+    assert said(answered.json()) == "It is rain."
+    assert ask(http, [result], retry).json() == answered.json()
+    assert len(server.provider.sent) == sent + 1, "the model was not asked again"
+    kept = len(http.get(f"/v1/threads/{first.headers['x-thread-id']}/messages").json()["data"])
+    failed = ask(http, [user("Fail")], named, model="fails")
+    assert failed.status_code == 429
+    assert said(ask(http, [user("Fail")], retry).json()) == "It is rain.", "what failed is tried again, and said once"
+    assert said(ask(http, [user("Fail")], named, model="repeats").json()) == "You said: Fail", "said anew, it is new"
+    assert len(http.get(f"/v1/threads/{first.headers['x-thread-id']}/messages").json()["data"]) == kept + 4
+
+
 @pytest.mark.parametrize("kind", ["sqlite", "postgres"])
 def test_a_thread_goes_on_after_a_restart(kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
     store: Any = tmp_path / "clew.db" if kind == "sqlite" else request.getfixturevalue("postgres_dsn")
