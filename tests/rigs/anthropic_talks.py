@@ -11,8 +11,7 @@ new, `whole` names the thread and sends everything again, and `resent` sends eve
 client keeps the blocks that it got and sends them back as they are, as programs do.
 
 It prints one JSON object. Every text, tool name and argument must come as recorded, and be in the thread afterwards,
-which must be the only one; a recording that ends with a tool's result must end with an error, because the provider
-has no more.
+which must be the only one; a recording that ends with a tool's result must end with an error: there is no more.
 """
 
 from __future__ import annotations
@@ -54,7 +53,7 @@ class Ended(Exception):
 
 @dataclass
 class Player:
-    """One conversation. Every request carries a key, so that it can be sent again."""
+    """One conversation. Every request carries a key, so that it can be sent again, or the SDK tries again itself."""
 
     client: AsyncAnthropic
     recording: Recording
@@ -62,6 +61,7 @@ class Player:
     providers: Sequence[Provider]
     way: str
     stream: bool
+    keys: bool = True
     history: list[Any] = field(default_factory=list)
     place: int = 0
     known: int = 0
@@ -117,7 +117,7 @@ class Player:
         self.requests += 1
         # A bare name is one of Anthropic's models.
         model = provider.model.removeprefix("anthropic/")
-        headers = {"Idempotency-Key": f"{self.talk.key} {place}"}
+        headers = {"Idempotency-Key": f"{self.talk.key} {place}"} if self.keys else {}
         new = self.history[self.known :]
         system: Any = f"{self.recording.system}\nconversation: {self.talk.key}"
         wanted: dict[str, Any] = {"model": model, "max_tokens": _MAX_TOKENS, "messages": new}
@@ -213,9 +213,8 @@ def calls_of(message: dict[str, Any]) -> list[tuple[str, str, Any]]:
 
 def tool_of(tool: dict[str, Any]) -> dict[str, Any]:
     """A tool of the recording, in Anthropic's words."""
-    function = tool["function"]
-    named = {"name": function["name"], "description": function["description"]}
-    return {**named, "input_schema": function["parameters"]}
+    made = dict(tool["function"])
+    return {"input_schema": made.pop("parameters"), **made}
 
 
 async def insist(ask: Callable[[], Awaitable[Any]]) -> Any:

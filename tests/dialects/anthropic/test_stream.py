@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -252,3 +253,23 @@ def test_a_server_that_leaves_says_so_and_the_answer_comes_from_the_next(tmp_pat
         again = stream(http, "POST", "/v1/messages", json=body, headers=key)
     assert message_of(again) == message_of(found)
     assert said({"content": blocks_of(folded(again).content)}) == "Well, now."
+
+
+def test_whoever_asks_another_server_with_the_same_key_hears_the_same_answer(postgres_dsn: str) -> None:
+    body: dict[str, Any] = {"model": "waits", "max_tokens": 9, "messages": [user("Wait")], "stream": True}
+    with Server(postgres_dsn, CALLED) as one, Server(postgres_dsn, CALLED) as other:
+        streams: list[tuple[Frame, Frame, Iterator[Frame]]] = []
+        with ExitStack() as stack:
+            for server in (one, other):
+                asked = httpx2.stream(
+                    "POST", f"{server.url}/anthropic/v1/messages", json=body, headers={"idempotency-key": "k"}
+                )
+                coming = frames(stack.enter_context(asked))
+                streams.append((until(coming, "message_start"), until(coming, "content_block_delta"), coming))
+            for server in (one, other):
+                server.loop.call_soon_threadsafe(server.provider.go.set)
+            heard = [[start, piece, *rest] for start, piece, rest in streams]
+        assert len(one.provider.sent) + len(other.provider.sent) == 1, "the model was asked once"
+    for start, piece, *rest in heard:
+        assert (message_of([start]), piece.data["delta"]["text"]) == (message_of(heard[0]), "Well")
+        assert rest[-1].event == "message_stop"
