@@ -11,6 +11,7 @@ import pytest
 from anthropic import Anthropic, BadRequestError, NotFoundError
 from anthropic.types import Message
 
+from clew.events.model import ModelCalled
 from tests.dialects.anthropic.conftest import TOOL, ask, assistant, said, user
 from tests.dialects.anthropic.test_errors import fault
 from tests.dialects.conftest import Server
@@ -99,6 +100,25 @@ def test_the_sdk_is_pointed_at_the_past(client: Anthropic, server: Server) -> No
         pytest.raises(NotFoundError),
     ):
         past.get(f"/v1/messages/{before}", cast_to=Message)
+
+
+def test_what_is_deleted_or_was_never_to_be_kept_is_read_by_nobody(http: httpx2.Client, server: Server) -> None:
+    first = ask(http, [user("Delete me")])
+    thread_id, id = first.headers["x-thread-id"], first.json()["id"]
+    position = http.get(f"/v1/messages/{id}").headers["clew-position"]
+    httpx2.delete(f"{server.base_url}/threads/{thread_id}")
+    about = {"model": "echo", "inputs": "Keep nothing", "store": False}
+    httpx2.post(f"{server.mistral_url}/v1/conversations", json=about)
+    with server.engine.log.reading() as reader:
+        events = [one.event for one in reader.follow(int(position), 100)]
+    [unkept] = [one.model_call_id.replace("mc_", "msg_") for one in events if isinstance(one, ModelCalled)]
+    for message_id in (id, unkept):
+        for path in (f"/v1/messages/{message_id}", f"/v1/messages/{message_id}/events"):
+            assert fault(http.get(path)) == (404, "not_found_error", f"message: {message_id}")
+        continued = {"type": "continue", "previous_message_id": message_id}
+        assert ask(http, [user("More")], thread=continued).status_code == 404
+    assert said(http.get(f"/v1/messages/{id}", headers={"Clew-As-Of": position}).json()) == "You said: Delete me"
+    assert http.get(f"/v1/messages/{unkept}", headers={"Clew-As-Of": position}).status_code == 404
 
 
 def test_the_past_takes_nothing_new_but_counts(http: httpx2.Client, server: Server) -> None:

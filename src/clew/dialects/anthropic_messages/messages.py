@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from clew.desk import Done
 from clew.dialects.anthropic_messages import deciding
@@ -19,7 +19,7 @@ from clew.dialects.anthropic_messages.continuing import is_retry, spot_of
 from clew.dialects.anthropic_messages.deciding import Moved, Wish
 from clew.dialects.anthropic_messages.deltas import delta_of, part_of
 from clew.dialects.anthropic_messages.errors import Rejected, in_flight, rejected
-from clew.dialects.anthropic_messages.finding import config_before, configuring, held
+from clew.dialects.anthropic_messages.finding import config_before, configuring, held, is_open
 from clew.dialects.anthropic_messages.history import Entry, blocks_of_result, entries_of
 from clew.dialects.anthropic_messages.recognising import Spot
 from clew.dialects.anthropic_messages.reply import Reply
@@ -174,16 +174,29 @@ async def retrieve(call: Call) -> Answer:
     return Answer(_read(call).message())
 
 
-def _read(call: Call) -> Reply:
-    message_id = call.id("message_id")
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """An answer of a thread that can be read, and up to which version of it, if not as of now."""
+
+    waiting: Waiting
+    upto: int | None
+
+
+def _found(call: Call, message_id: str) -> _Found:
     with call.reading() as reader:
         found = held(reader, message_id, call.as_of)
-        if found is None or found.call is None:
+        if found is None or found.call is None or not is_open(reader, found.stream, call.as_of):
             raise NotFound(noun="message", id=message_id)
         config = config_before(reader, found.call)
         upto = None if call.as_of is None else reader.version(found.stream, call.as_of)
-    waiting = Waiting(found.stream, found.call.run_id, found.call.version - 3, config.asked_model)
-    reply = of_past(call, waiting, upto, shows_served=True)
+    # Of the events just before the model was called, one says how large its context is.
+    return _Found(Waiting(found.stream, found.call.run_id, found.call.version - 3, config.asked_model), upto)
+
+
+def _read(call: Call) -> Reply:
+    message_id = call.id("message_id")
+    found = _found(call, message_id)
+    reply = of_past(call, found.waiting, found.upto, shows_served=True)
     if not reply.over:
         raise rejected(f"message: {message_id} is still being answered; attach to /v1/messages/{message_id}/events")
     if reply.fault is not None:
@@ -193,16 +206,10 @@ def _read(call: Call) -> Reply:
 
 async def events(call: Call) -> Stream:
     """The stream of a message, again or late, also after a restart; as of a point in the past it ends there."""
-    message_id = call.id("message_id")
     after = _last_seen(call)
-    with call.reading() as reader:
-        found = held(reader, message_id, call.as_of)
-        if found is None or found.call is None:
-            raise NotFound(noun="message", id=message_id)
-        config = config_before(reader, found.call)
-        upto = None if call.as_of is None else reader.version(found.stream, call.as_of)
-    waiting = Waiting(found.stream, found.call.run_id, found.call.version - 3, config.asked_model)
-    return Stream(attached(call, waiting, after, upto), ((b"x-thread-id", found.stream.encode()),))
+    found = _found(call, call.id("message_id"))
+    thread_id = found.waiting.thread_id.encode()
+    return Stream(attached(call, found.waiting, after, found.upto), ((b"x-thread-id", thread_id),))
 
 
 def _last_seen(call: Call) -> tuple[int, int]:
