@@ -74,7 +74,7 @@ def blocks_of(message: Any) -> list[dict[str, Any]]:
     return [{name: value for name, value in block.items() if value is not None} for block in blocks]
 
 
-@settings(max_examples=150)
+@settings(max_examples=80)
 @given(st.randoms(use_true_random=False))
 def test_a_stream_that_comes_to_its_end_is_the_message(random: Random) -> None:
     run = imagined(random)
@@ -92,7 +92,7 @@ def test_a_stream_that_comes_to_its_end_is_the_message(random: Random) -> None:
         assert getattr(message.usage, name) == shown["usage"][name]
 
 
-@settings(max_examples=150)
+@settings(max_examples=80)
 @given(st.randoms(use_true_random=False))
 def test_it_ends_with_an_error_only_where_there_is_no_message_or_what_was_shown_counts_for_nothing(
     random: Random,
@@ -136,7 +136,7 @@ def ends(frames: Sequence[Frame]) -> None:
         assert names.count("message_delta") == 1
 
 
-@settings(max_examples=100)
+@settings(max_examples=50)
 @given(st.randoms(use_true_random=False))
 def test_whoever_attaches_behind_any_event_gets_the_rest_of_what_was_recorded(random: Random) -> None:
     """Told again from the log, a stream has the same events under the same ids, from wherever one goes on."""
@@ -149,7 +149,7 @@ def test_whoever_attaches_behind_any_event_gets_the_rest_of_what_was_recorded(ra
         assert rest == every[place + 1 :]
 
 
-@settings(max_examples=150)
+@settings(max_examples=80)
 @given(st.randoms(use_true_random=False))
 def test_a_stream_that_was_dropped_and_attached_to_again_is_the_message(random: Random) -> None:
     """What came without an id behind the last one counts for nothing; it is sent again."""

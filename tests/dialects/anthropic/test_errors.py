@@ -19,6 +19,13 @@ from tests.dialects.faults import GONE
 HI = [user("Hi")]
 
 
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """One store: what is refused comes to none."""
+    with Server(tmp_path_factory.mktemp("store") / "clew.db", ("anthropic",)) as running:
+        yield running
+
+
 def fault(response: httpx2.Response) -> tuple[int, str, str]:
     """Status, type and message of an error that has the API's form and no more."""
     body = response.json()

@@ -206,7 +206,7 @@ JSON = st.recursive(
 )
 
 
-@settings(max_examples=150)
+@settings(max_examples=80)
 @given(at=st.sampled_from(EVERY), value=JSON, twice=st.booleans())
 def test_nothing_that_is_sent_is_a_fault_of_ours(at: Place, value: Any, twice: bool) -> None:
     """Whatever stands at a place: it is answered, or refused as a wrong request in the API's own form."""
@@ -228,8 +228,8 @@ def fast(server: Server) -> Iterator[httpx2.Client]:
         yield client
 
 
-@pytest.fixture(scope="module", params=["sqlite"])
-def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """One store: what is wrong in itself comes to none."""
     with Server(tmp_path_factory.mktemp("store") / "clew.db", ("anthropic",)) as running:
         yield running
