@@ -76,37 +76,27 @@ def blocks_of(message: Any) -> list[dict[str, Any]]:
 
 @settings(max_examples=80)
 @given(st.randoms(use_true_random=False))
-def test_a_stream_that_comes_to_its_end_is_the_message(random: Random) -> None:
+def test_a_stream_is_the_message_or_ends_with_why_there_is_none(random: Random) -> None:
+    """There is none where the run failed, or was ended; and what broke off after some of it was shown counts for
+    nothing, though there will be another."""
     run = imagined(random)
     heard = numbered(run.heard)
     frames, expected = told(heard), whole(heard)
     assert expected.over, "everything that is imagined ends"
     ends(frames)
+    if not run.broke_off:
+        assert (frames[-1].event == "error") == (expected.outcome == "failed")
     if frames[-1].event == "error":
+        assert not any(frame.event in ("message_delta", "message_stop") for frame in frames)
+        assert set(frames[-1].data) == {"type", "error", "request_id"}
+        if expected.fault is not None and not run.broke_off:
+            assert frames[-1].data == expected.fault.body("req_1")
         return
-    assert expected.outcome == "answered"
     message, shown = folded(frames), expected.message()
     assert blocks_of(message.content) == blocks_of(shown["content"])
     assert (message.id, message.stop_reason) == (shown["id"], shown["stop_reason"])
     for name in ("input_tokens", "output_tokens", "cache_read_input_tokens", "cache_creation_input_tokens"):
         assert getattr(message.usage, name) == shown["usage"][name]
-
-
-@settings(max_examples=80)
-@given(st.randoms(use_true_random=False))
-def test_it_ends_with_an_error_only_where_there_is_no_message_or_what_was_shown_counts_for_nothing(
-    random: Random,
-) -> None:
-    run = imagined(random)
-    heard = numbered(run.heard)
-    frames, expected = told(heard), whole(heard)
-    if not run.broke_off:
-        assert (frames[-1].event == "error") == (expected.outcome == "failed")
-    if frames[-1].event == "error" and expected.fault is not None and not run.broke_off:
-        assert frames[-1].data == expected.fault.body("req_1")
-    if frames[-1].event == "error":
-        assert set(frames[-1].data) == {"type", "error", "request_id"}
-        assert not any(frame.event in ("message_delta", "message_stop") for frame in frames)
 
 
 def ends(frames: Sequence[Frame]) -> None:
