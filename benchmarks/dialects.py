@@ -35,12 +35,12 @@ from benchmarks.common import Figures, files_in, floor_figures, options, report,
 from benchmarks.turns import make_texts
 from clew.engine.configuring import config_of_model
 from clew.engine.counting import new_message
-from clew.engine.engine import DEFAULT_TENANT, Engine
+from clew.engine.engine import Engine
 from clew.engine.outcome import outcome
 from clew.events.base import Recorded
 from clew.events.content import text
 from clew.events.run import Limits, RunQueued
-from clew.ids import new_id
+from clew.ids import DEFAULT_TENANT, new_id
 from clew.rules.commands import CreateThread, QueueRun
 from clew.server.app import make_app
 from clew.settings import Settings

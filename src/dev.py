@@ -124,12 +124,14 @@ def run_showing_progress(command: list[str]) -> None:
 def test(pytest_arguments: list[str]) -> int:
     """Run every check, also after one failed, and say at the end which did."""
     checks = [["pytest", *pytest_arguments]] if pytest_arguments else CHECKS
+    # Tests start hundreds of processes, each of which would compile all of Clew again where no bytecode is kept.
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     report = []
     for program, *arguments in checks:
         title = " ".join([program, *arguments])
         print(f"\n$ {title}", flush=True)
         began = time.monotonic()
-        code = subprocess.run([BIN / program, *arguments], cwd=ROOT, check=False).returncode
+        code = subprocess.run([BIN / program, *arguments], cwd=ROOT, env=environment, check=False).returncode
         report.append((code, f"{title} ({time.monotonic() - began:.1f} s)"))
     print()
     for code, title in report:

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 import clew
+from clew.cli import MODULES_OF_COMMANDS, commands_of
 from clew.engine.counting import new_message
 from clew.engine.engine import Engine
 from clew.events.content import text
@@ -54,6 +55,15 @@ def kept(tmp_path: Path) -> tuple[Path, str, str]:
             return await hold_a_conversation(engine)
 
     return (store, *asyncio.run(main()))
+
+
+def test_every_command_is_found_in_the_modules_that_are_said_to_make_it() -> None:
+    for modules in set(MODULES_OF_COMMANDS.values()):
+        named = [name for name, its in MODULES_OF_COMMANDS.items() if its == modules]
+        assert sorted(commands_of(*modules)) == sorted(named)
+    told = {module for modules in MODULES_OF_COMMANDS.values() for module in modules}
+    folder = Path(clew.__file__).parent / "cli"
+    assert told == {file.stem for file in folder.glob("*.py") if "\ndef add_to(" in file.read_text()}
 
 
 def test_threads_lists_them_and_finds_by_metadata(kept: tuple[Path, str, str]) -> None:

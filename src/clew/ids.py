@@ -9,6 +9,9 @@ from __future__ import annotations
 import os
 import time
 
+# Who everything belongs to as long as there are no keys that say otherwise.
+DEFAULT_TENANT = "default"
+
 _DIGITS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _PAIRS = [first + second for first in _DIGITS for second in _DIGITS]
 _LENGTH = 24

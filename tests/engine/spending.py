@@ -10,7 +10,7 @@ from typing import Any, cast
 
 import clew
 from clew.engine.counting import new_message
-from clew.engine.engine import DEFAULT_TENANT, Engine
+from clew.engine.engine import Engine
 from clew.engine.outcome import outcome
 from clew.engine.replaying.files import recording
 from clew.engine.replaying.verifying import Verifier
@@ -18,7 +18,7 @@ from clew.errors import ProviderFailed
 from clew.events.base import Event, Recorded
 from clew.events.content import text
 from clew.events.run import Limits, RunConfig, RunQueued, Tool, Truncation
-from clew.ids import new_id
+from clew.ids import DEFAULT_TENANT, new_id
 from clew.providers.base import Piece, Provider
 from clew.providers.scripted import Scripted
 from clew.rules.budget import RemoveBudget, SetBudget

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 import clew
-from clew.engine.engine import DEFAULT_TENANT
 from clew.errors import ProviderFailed
 from clew.events.run import BudgetReached, Tool, Truncation
+from clew.ids import DEFAULT_TENANT
 from clew_projections import billing_ledger
 from clew_projections import budgets as catalogue
 from tests.engine.spending import ASKED, COSTS, Shop, at, kinds

@@ -10,10 +10,10 @@ import pytest
 
 from clew.engine import gate
 from clew.engine.budgets import Budgets, Call
-from clew.engine.engine import DEFAULT_TENANT
 from clew.engine.hand import Hand
 from clew.events.base import Recorded
 from clew.events.run import RunConfig
+from clew.ids import DEFAULT_TENANT
 from clew.rules.commands import RequestCancel
 from clew.rules.standing import Standing
 from clew_projections import billing_ledger

@@ -10,14 +10,14 @@ import typer
 from clew.bus import TextPreview
 from clew.cli.common import StoreOption, console, safe
 from clew.engine.counting import new_message
-from clew.engine.engine import DEFAULT_TENANT, Engine
+from clew.engine.engine import Engine
 from clew.engine.models import resolve
 from clew.errors import NotFound
 from clew.events.base import Recorded
 from clew.events.content import plain_text, text
 from clew.events.message import MessageAppended
 from clew.events.run import RunCancelled, RunCompleted, RunConfig, RunExpired, RunFailed, RunIncomplete
-from clew.ids import new_id
+from clew.ids import DEFAULT_TENANT, new_id
 from clew.rules.commands import AppendMessages, CreateThread, QueueRun
 from clew.settings import from_environment
 from clew.wiring import make_engine

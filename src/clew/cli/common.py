@@ -8,9 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-import httpx2
 import orjson
 import typer
 from rich.console import Console
@@ -21,6 +20,9 @@ from clew.errors import Misconfigured
 from clew.log import Log, Reader, open_store
 from clew.past import Point
 from clew.settings import from_environment
+
+if TYPE_CHECKING:
+    import httpx2
 
 StoreOption = Annotated[
     str | None,
@@ -112,6 +114,8 @@ def _refusal(answer: httpx2.Response) -> str:
 
 def ask_server(url: str | None, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
     """What a server that runs answers, as JSON. `url` None is that of this machine."""
+    import httpx2  # Most commands read the store and ask nobody.
+
     settings = from_environment()
     base = url or f"http://127.0.0.1:{settings.port}"
     headers = {"authorization": f"Bearer {settings.api_key}"} if settings.api_key else {}

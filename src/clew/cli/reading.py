@@ -27,9 +27,9 @@ from clew.cli.common import (
     thread_and_point,
 )
 from clew.cli.printing import print_item
-from clew.engine.engine import DEFAULT_TENANT
 from clew.errors import Misconfigured, NotFound
 from clew.events.base import Event, Recorded
+from clew.ids import DEFAULT_TENANT
 from clew.log import Reader
 from clew.server.sse import item_json, recorded_json
 from clew_projections import run_view, thread_stats, thread_view

@@ -23,7 +23,6 @@ from clew.engine.engine import Engine
 from clew.engine.windows import prompt_window
 from clew.errors import Misconfigured
 from clew.log import is_postgres, shown
-from clew.server.app import make_app
 from clew.settings import Settings, from_environment
 from clew.wiring import make_engine
 
@@ -151,6 +150,8 @@ def _log_warnings() -> None:
 
 def run_server(settings: Settings) -> None:
     """Serve until a signal comes. Raises `Unusable` or `Misconfigured` before anything is served."""
+    from clew.server.app import make_app  # A worker serves nobody.
+
     listening = _listen(settings)
     try:
         engine = make_engine(settings)

@@ -31,8 +31,6 @@ from clew.settings import Settings
 
 logger = logging.getLogger(__name__)
 
-# Who everything belongs to as long as there are no keys that say otherwise.
-DEFAULT_TENANT = "default"
 _START_SECONDS_MAX = 15.0
 
 

@@ -8,9 +8,10 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import psycopg
+if TYPE_CHECKING:
+    import psycopg
 
 _CHANNEL = "clew"
 # Words are gathered this long: notifications are cheap by the dozen a second, not by the thousand.
@@ -42,6 +43,8 @@ class Signals:
             group.create_task(self._keep(self._speak))
 
     async def _keep(self, work: Callable[[psycopg.AsyncConnection[Any]], Any]) -> None:
+        import psycopg  # Whoever keeps the log in a file has no need of it.
+
         while True:
             try:
                 async with await psycopg.AsyncConnection.connect(self._dsn, autocommit=True) as connection:

@@ -6,10 +6,12 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from clew.log.chain import Head, Row
-from clew.log.signals import Signals
+
+if TYPE_CHECKING:
+    from clew.log.signals import Signals
 
 ColumnType = Literal["text", "integer", "blob"]
 

@@ -14,8 +14,9 @@ from clew.billing.export import entries_csv, groups_csv
 from clew.billing.forecasting import Forecast, forecast
 from clew.billing.questions import Asked, entry_page, following_entries, ledger, understood
 from clew.billing.records import CarriedRecord, EntryList, Ledger, OpenCallRecord, open_call_record
-from clew.engine.engine import DEFAULT_TENANT, Engine
+from clew.engine.engine import Engine
 from clew.errors import NoSuchPoint, Refused
+from clew.ids import DEFAULT_TENANT
 from clew.log import Reader
 from clew.past import HEADER, Point
 from clew.server.past import AsOf

@@ -7,10 +7,10 @@ from typing import Annotated
 from fastapi import FastAPI, Header, Query, Request
 from pydantic import BaseModel, ConfigDict
 
-from clew.engine.engine import DEFAULT_TENANT, Engine
+from clew.engine.engine import Engine
 from clew.engine.strategies import as_written
 from clew.events.content import Metadata
-from clew.ids import new_id
+from clew.ids import DEFAULT_TENANT, new_id
 from clew.log import Reader
 from clew.rules.commands import CreateThread
 from clew.server.items import the_thread

@@ -7,11 +7,12 @@ from typing import Annotated, Literal, TypeAlias
 from fastapi import FastAPI
 from pydantic import BaseModel, ConfigDict, Field
 
-from clew.engine.engine import DEFAULT_TENANT, Engine
+from clew.engine.engine import Engine
 from clew.engine.strategies import as_written, checked, written
 from clew.errors import NotFound
 from clew.events.content import Metadata
 from clew.events.run import Truncation
+from clew.ids import DEFAULT_TENANT
 from clew.rules.assistant import ChangeAssistant
 from clew_projections import assistant_catalog
 

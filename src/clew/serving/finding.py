@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from clew.engine.engine import DEFAULT_TENANT
 from clew.errors import NotFound
 from clew.events.run import RunConfig, RunQueued, RunReconfigured
 from clew.events.tool import ToolCalled
+from clew.ids import DEFAULT_TENANT
 from clew.log import Reader
 from clew_projections import assistant_catalog, run_view, thread_view
 from clew_projections.assistant_catalog import AssistantView

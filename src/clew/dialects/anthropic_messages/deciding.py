@@ -11,11 +11,11 @@ from clew.dialects.anthropic_messages.errors import rejected
 from clew.dialects.anthropic_messages.manners import DIALECT
 from clew.dialects.anthropic_messages.recognising import Spot
 from clew.engine import forking
-from clew.engine.engine import DEFAULT_TENANT, Engine
+from clew.engine.engine import Engine
 from clew.errors import NotFound, ThreadBusy
 from clew.events.content import Metadata
 from clew.events.run import RunConfig
-from clew.ids import new_id
+from clew.ids import DEFAULT_TENANT, new_id
 from clew.log import Reader
 from clew.rules.commands import CreateThread, QueueRun, SubmitToolOutputs, ThreadCommand
 from clew.rules.parts import NewItem, NewResult, ToolOutput

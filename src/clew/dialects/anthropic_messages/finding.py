@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from clew.engine.engine import DEFAULT_TENANT
 from clew.events.base import Event, Recorded
 from clew.events.items import Place
 from clew.events.message import MessageAppended
@@ -20,7 +19,7 @@ from clew.events.run import (
     RunQueued,
     RunReconfigured,
 )
-from clew.ids import has_prefix, reprefixed
+from clew.ids import DEFAULT_TENANT, has_prefix, reprefixed
 from clew.log import Reader
 from clew.serving.finding import config_of
 from clew_projections import recognition, run_view, thread_view

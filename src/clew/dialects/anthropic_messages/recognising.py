@@ -11,12 +11,13 @@ from dataclasses import dataclass, replace
 from itertools import islice
 
 from clew.dialects.anthropic_messages.history import Entry, answers
-from clew.engine.engine import DEFAULT_TENANT, Engine
+from clew.engine.engine import Engine
 from clew.events.base import Event, Recorded
 from clew.events.items import Place
 from clew.events.message import MessageAppended, MessageEdited, MessageRemoved
 from clew.events.run import RunQueued, RunReconfigured
 from clew.events.tool import ToolReplaced, ToolReturned
+from clew.ids import DEFAULT_TENANT
 from clew.log import Reader
 from clew_projections import recognition, thread_view
 from clew_projections.recognition import Chain, Link, Mark

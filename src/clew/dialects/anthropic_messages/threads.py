@@ -15,7 +15,6 @@ from typing import Any
 from clew.dialects.anthropic_messages.errors import rejected
 from clew.dialects.anthropic_messages.recognising import as_now
 from clew.dialects.anthropic_messages.reply import message_id, served_result, served_use, shown, tool_use
-from clew.engine.engine import DEFAULT_TENANT
 from clew.events.base import Event, Recorded
 from clew.events.content import Metadata
 from clew.events.items import Place
@@ -23,6 +22,7 @@ from clew.events.message import MessageAppended
 from clew.events.model import ReasoningImported, ReasoningRecorded
 from clew.events.thread import ThreadCompacted
 from clew.events.tool import ToolCalled, ToolFailed, ToolImported, ToolReplaced, ToolReturned, ToolSettled
+from clew.ids import DEFAULT_TENANT
 from clew.log import Reader
 from clew.serving.finding import the_thread
 from clew.serving.http import Answer, Call

@@ -17,11 +17,10 @@ from clew.dialects.mistral_conversations.handling import DIALECT
 from clew.dialects.mistral_conversations.identifiers import agent_id, assistant_id
 from clew.dialects.mistral_conversations.objects import agent_object, alias_object
 from clew.dialects.mistral_conversations.requests import CreateAgent, UpdateAgent, Version
-from clew.engine.engine import DEFAULT_TENANT
 from clew.errors import NotFound
 from clew.events.assistant import AssistantSettings
 from clew.events.content import Metadata
-from clew.ids import new_id
+from clew.ids import DEFAULT_TENANT, new_id
 from clew.log import Reader
 from clew.rules.assistant import (
     AssistantCommand,

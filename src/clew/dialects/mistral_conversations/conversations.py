@@ -18,8 +18,8 @@ from clew.dialects.mistral_conversations.identifiers import conversation_id
 from clew.dialects.mistral_conversations.objects import conversation_object
 from clew.dialects.mistral_conversations.stream import LAST
 from clew.dialects.mistral_conversations.streaming import response_frames
-from clew.engine.engine import DEFAULT_TENANT
 from clew.events.content import Metadata
+from clew.ids import DEFAULT_TENANT
 from clew.log import Reader
 from clew.rules.commands import DeleteThread
 from clew.serving.finding import the_thread

@@ -22,13 +22,12 @@ from clew.dialects.mistral_conversations.requests import (
 )
 from clew.engine import forking
 from clew.engine.counting import counted_text, text_tokens
-from clew.engine.engine import DEFAULT_TENANT
 from clew.errors import NotFound
 from clew.events.items import Place
 from clew.events.run import Completion
 from clew.events.thread import ThreadSettings
 from clew.events.tool import ToolCalled, ToolImported, ToolReplaced
-from clew.ids import new_id
+from clew.ids import DEFAULT_TENANT, new_id
 from clew.log import Reader
 from clew.rules.commands import CreateThread, QueueRun, SubmitToolOutputs, ThreadCommand
 from clew.rules.parts import Confirmation, NewItem, ToolOutput

@@ -12,12 +12,12 @@ from clew.dialects.openai_assistants.finding import ACTOR, DIALECT
 from clew.dialects.openai_assistants.lists import by_position, list_object, page_of
 from clew.dialects.openai_assistants.objects import Object, assistant_object, deleted, model_object
 from clew.dialects.openai_assistants.requests import CreateAssistant, ModifyAssistant
-from clew.engine.engine import DEFAULT_TENANT, Engine
+from clew.engine.engine import Engine
 from clew.engine.models import resolve
 from clew.errors import ProviderFailed
 from clew.events.assistant import AssistantCreated, AssistantSettings
 from clew.events.run import Sampling
-from clew.ids import new_id
+from clew.ids import DEFAULT_TENANT, new_id
 from clew.providers.base import Provider
 from clew.rules.assistant import ChangeAssistant, DeleteAssistant
 from clew.rules.assistant import CreateAssistant as CreateCommand

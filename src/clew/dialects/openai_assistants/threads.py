@@ -11,10 +11,9 @@ from clew.dialects.openai_assistants.finding import ACTOR, DIALECT
 from clew.dialects.openai_assistants.lists import by_position, list_object, page_of
 from clew.dialects.openai_assistants.objects import Object, deleted, thread_object
 from clew.dialects.openai_assistants.requests import CreateThread, ModifyThread
-from clew.engine.engine import DEFAULT_TENANT
 from clew.events.base import Event, Recorded
 from clew.events.thread import ThreadCreated
-from clew.ids import new_id
+from clew.ids import DEFAULT_TENANT, new_id
 from clew.rules.commands import ChangeThread, DeleteThread, QueueRun
 from clew.rules.commands import CreateThread as CreateCommand
 from clew.serving.finding import the_thread
