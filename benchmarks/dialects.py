@@ -86,21 +86,36 @@ def native(engine: Engine) -> Route:
 
 @dataclass(frozen=True)
 class Way:
-    """How a turn is taken: the first one, and another one in the conversation of that id."""
+    """How a turn is taken: the first one, and another one behind the answer that had that id, under that name."""
 
     name: str
     first: Callable[[str], tuple[str, dict[str, object]]]
     next: Callable[[str, str], tuple[str, dict[str, object]]]
+    id: str = "conversation_id"
 
 
 NATIVE = Way(
     "native", lambda said: ("/native/new", {"inputs": said}), lambda id, said: (f"/native/{id}", {"inputs": said})
 )
+
+
+def message(said: str, **thread: str) -> tuple[str, dict[str, object]]:
+    """A request of Anthropic's API that brings only what is new."""
+    about = {"model": "scripted", "max_tokens": 1_000, "messages": [{"role": "user", "content": said}]}
+    return "/anthropic/v1/messages", {**about, "thread": thread}
+
+
 DIALECTS = (
     Way(
         "mistral",
         lambda said: ("/mistral/v1/conversations", {"model": "scripted", "inputs": said}),
         lambda id, said: (f"/mistral/v1/conversations/{id}", {"inputs": said}),
+    ),
+    Way(
+        "anthropic",
+        lambda said: message(said, type="create"),
+        lambda id, said: message(said, type="continue", previous_message_id=id),
+        "id",
     ),
 )
 
@@ -150,7 +165,7 @@ async def turns(connection: Connection, ways: Sequence[Way], count: int) -> dict
             answer = await connection.request("POST", path, body)
             cpu = time.process_time() - cpu
             assert answer.status == 200, answer.body[-300:]
-            ids[way.name] = orjson.loads(answer.body)["conversation_id"]
+            ids[way.name] = orjson.loads(answer.body)[way.id]
             if not begins:
                 took[way.name].seconds.append(answer.seconds)
                 took[way.name].cpu_seconds.append(cpu)

@@ -28,6 +28,7 @@ SMALL = {
     "postgres": "--rounds 1 --events 300 --threads 3 --turns 1 --lag-seconds 1",
     "http": "--clients 3 --appends 3 --runs 1 --overhead-runs 3 --streams 5 --stream-ms 50",
     "dialects": "--turns 12",
+    "recognition": "--lengths 4 12 --times 10",
     "fleet": "--processes 2 --clients 3 --appends 3 --runs 1 --streams 4 --stream-ms 100 --pieces 5 --ramp-ms 20",
     "soak": "--seconds 4 --servers 2 --workers 1",
 }
@@ -134,6 +135,19 @@ FIGURES = {
         "dialects.mistral.native.p50_ms",
         "dialects.mistral.dialect.p50_ms",
         "dialects.mistral.dialect.p99_ms",
+        "dialects.anthropic.dialect.p50_ms",
+    ],
+    "recognition": [
+        "threads.1.messages",
+        "threads.1.recognised.p50_ms",
+        "threads.1.recognised.found_ms",
+        "threads.1.recognised_first_ms",
+        "threads.1.named.p50_ms",
+        "threads.1.turn_resent.p50_ms",
+        "threads.1.turn_named.p50_ms",
+        "longest_to_shortest.recognised",
+        "longest_to_shortest.named",
+        "longest_to_shortest.events_a_turn",
     ],
     "soak": ["acknowledged", "runs_finished", "kills", "crashes"],
 }

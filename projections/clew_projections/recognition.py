@@ -80,6 +80,8 @@ __all__ = [
 # Reading so many at an answer takes about a tenth of a second, for which others may have to wait.
 _EVENTS_MAX = 5_000
 _ASKED_AT_ONCE = 400
+# Almost always it is the last answer that is known; whoever asks for all at once is told of every one before it, too.
+_ASKED_FIRST = 8
 _ANSWERED = (MessageAppended, ReasoningRecorded, ToolCalled)
 _EDITS = (MessageEdited, MessageRemoved)
 _ITEMS = (
@@ -269,12 +271,14 @@ def marks(reader: Reader, scope: bytes | None, chains: Sequence[Chain]) -> list[
 
     `scope` None: under whatever instructions.
     """
-    for start in range(len(chains), 0, -_ASKED_AT_ONCE):
-        first = max(0, start - _ASKED_AT_ONCE)
-        found = _marks(reader, scope, chains, first, start)
+    end, count = len(chains), _ASKED_FIRST
+    while end:
+        first = max(0, end - count)
+        found = _marks(reader, scope, chains, first, end)
         if found:
             longest = max(mark.number for mark in found)
             return [mark for mark in found if mark.number == longest]
+        end, count = first, _ASKED_AT_ONCE
     return []
 
 

@@ -94,7 +94,7 @@ class _Book(Generic[C, S, E]):
     async def execute(
         self, stream: str, make: Callable[[], C], actor: str | None, key: Key | None, *, new: bool
     ) -> Done[S]:
-        if key is not None and (first := self._first_outcome(key)) is not None:
+        if key is not None and (first := self.first_outcome(key)) is not None:
             return first
         known = self._known(stream, new=new)
         async with known.lock:
@@ -105,11 +105,11 @@ class _Book(Generic[C, S, E]):
                     events = self._decide(stream, known, make)
                 except Refused:
                     # What stands in the way may be what this very request did, when it came the first time.
-                    if key is not None and (first := self._first_outcome(key)) is not None:
+                    if key is not None and (first := self.first_outcome(key)) is not None:
                         return first
                     raise
                 if not events:
-                    first = self._first_outcome(key) if key is not None else None
+                    first = self.first_outcome(key) if key is not None else None
                     return first or Done(stream, (), known.state)
                 try:
                     return await self._append(stream, known, events, actor, key)
@@ -189,7 +189,7 @@ class _Book(Generic[C, S, E]):
             self._write_snapshot(stream, known.version, known.state)
         return Done(stream, appended.events, known.state)
 
-    def _first_outcome(self, key: Key) -> Done[S] | None:
+    def first_outcome(self, key: Key) -> Done[S] | None:
         found = self._log.first_outcome(key.key)
         if found is None:
             return None
@@ -316,6 +316,13 @@ class Desk:
         self, budget_id: str, make: Callable[[], BudgetCommand], *, actor: str | None = None
     ) -> Done[Budget]:
         return await self._budgets.execute(stream_of(budget_id), make, actor, None, new=False)
+
+    def thread_outcome(self, key: Key) -> Done[Thread] | None:
+        """What the command of that key came to, whichever thread it was for; None when it never came.
+
+        Raises `KeyReused` when it came with another request.
+        """
+        return self._threads.first_outcome(key)
 
     def thread(self, thread_id: str) -> Thread:
         """The rules' state of a thread as of now."""

@@ -110,6 +110,21 @@ def test_what_is_no_text_nor_call_nor_open_thought_holds_back_what_comes_behind_
     assert pieces == [ReasoningPiece(), TextPiece("So.")], "a sign without words, in its place"
 
 
+def test_where_a_text_is_from_and_where_the_next_one_begins_holds_back_what_comes_behind_it() -> None:
+    """No piece of text says either, and who shows pieces would take two texts for one."""
+    chunks = (
+        start(),
+        block(0, type="text", text=""),
+        delta(0, "text", text="So."),
+        delta(0, "citations", citation={"type": "char_location", "cited_text": "x"}),
+        block(1, type="text", text=""),
+        delta(1, "text", text="Or so."),
+        *ended("end_turn"),
+    )
+    _, *pieces, _ = ANTHROPIC.received(ANTHROPIC.streamed(*chunks), ANTHROPIC.stream)
+    assert pieces == [TextPiece("So."), ReasoningPiece(), ReasoningPiece(), TextPiece("Or so.")]
+
+
 def test_what_a_cut_stream_has_used_is_known_from_its_beginning() -> None:
     async def run() -> Piece:
         async with serving(ANTHROPIC.cut(*ANTHROPIC.begun)) as server:

@@ -68,20 +68,25 @@ def upstream(*options: str, module: str | None = None) -> Iterator[str]:
         end(process)
 
 
-def clew(*arguments: str, environment: Mapping[str, str], **options: Any) -> subprocess.Popen[bytes]:
-    """A `clew` process of this checkout."""
+def clew(*arguments: str, environment: Mapping[str, str], days: int = 0, **options: Any) -> subprocess.Popen[bytes]:
+    """A `clew` process of this checkout. `days` is how far its clock is off."""
+    program = ["tests.rigs.another_day", str(days)] if days else ["clew"]
     every = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), **environment}
-    return subprocess.Popen([sys.executable, "-m", "clew", *arguments], env=every, cwd=ROOT, **options)
+    return subprocess.Popen([sys.executable, "-m", *program, *arguments], env=every, cwd=ROOT, **options)
 
 
 @dataclass
 class Server:
-    """A Clew server, which can be killed and started again on the same port. `store` is a file or an address."""
+    """A Clew server, which can be killed and started again on the same port. `store` is a file or an address.
+
+    `days` is how far its clock is off.
+    """
 
     store: Path | str
     options: Sequence[str] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
     port: int = field(default_factory=free_port)
+    days: int = 0
     process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -90,7 +95,7 @@ class Server:
 
     def start(self) -> None:
         arguments = ["serve", "--port", str(self.port), "--store", str(self.store), *self.options]
-        self.process = clew(*arguments, environment=self.environment, stdout=subprocess.DEVNULL)
+        self.process = clew(*arguments, environment=self.environment, days=self.days, stdout=subprocess.DEVNULL)
         wait_for(f"{self.url}/healthz", self.process)
 
     def kill(self) -> None:

@@ -105,6 +105,19 @@ def as_made_by(talk: Talk, providers: Sequence[Provider]) -> Talk:
     return Talk(talk.key, messages)
 
 
+def made_by_call(talk: Talk, providers: Sequence[Provider]) -> Talk:
+    """The same where each model call is by another provider."""
+    messages, calls, ids = copy.deepcopy(talk.messages), 0, {}
+    for place, message in enumerate(messages):
+        for call in message.get("tool_calls") or ():
+            ids[call["id"]] = providers[calls % len(providers)].call_id(call["id"], place)
+            call["id"] = ids[call["id"]]
+        calls += message["role"] == "assistant"
+        if message["role"] == "tool":
+            message["tool_call_id"] = ids[message["tool_call_id"]]
+    return Talk(talk.key, messages)
+
+
 def calls_are_told_apart(talk: Talk) -> bool:
     """A fork names a call by its id, and some of the recorded ids come again."""
     ids = [call["id"] for message in talk.messages for call in message.get("tool_calls") or ()]

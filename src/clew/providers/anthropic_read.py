@@ -154,6 +154,9 @@ class Gathering:
 
     def _begin(self, index: Any, said: dict[str, Any]) -> Iterator[Piece]:
         place = None
+        if said.get("type") == "text" and (said.get("citations") or self._text_was_last()):
+            # That it is another text, or where it is from, no piece of text says.
+            yield ReasoningPiece()
         if said.get("type") == "tool_use":
             if not isinstance(said.get("name"), str) or not isinstance(said.get("id"), str):
                 raise nonsense(self._who, "a tool call without a name or an id")
@@ -166,6 +169,9 @@ class Gathering:
         elif said.get("type") != "text":
             yield ReasoningPiece()
         self._blocks[index] = _Block(said, place)
+
+    def _text_was_last(self) -> bool:
+        return bool(self._blocks) and next(reversed(self._blocks.values())).kind == "text"
 
     def _go_on(self, index: Any, delta: dict[str, Any]) -> Iterator[Piece]:
         block = self._blocks.get(index)
@@ -191,6 +197,7 @@ class Gathering:
                         yield CallPiece(block.place, arguments=more)
             case "citations_delta":
                 block.said["citations"] = [*(block.said.get("citations") or ()), delta.get("citation")]
+                yield ReasoningPiece()
             case "compaction_delta":
                 block.said.update({name: delta[name] for name in delta if name != "type"})
             case _:

@@ -194,6 +194,21 @@ def edited(talk: Talk) -> int:
     return number
 
 
+def test_a_history_is_known_as_far_as_it_goes_also_where_it_parts_long_ago(http: httpx2.Client, server: Server) -> None:
+    history: list[Any] = []
+    for turn in range(12):
+        history.append(user(f"Long ago {turn}"))
+        answered = ask(http, history)
+        history.append(assistant(answered.json()["content"]))
+    history[4] = user("Otherwise")
+    edited = ask(http, [*history, user("And on")])
+    parent = http.get(f"/v1/threads/{edited.headers['x-thread-id']}").json()["forked_from"]
+    assert parent["thread_id"] == answered.headers["x-thread-id"]
+    shown: Any = server.provider.sent[-1]["items"]
+    assert len(shown) == 25
+    assert shown[4]["text"] == "Otherwise"
+
+
 def test_two_who_say_the_same_stay_apart(http: httpx2.Client) -> None:
     same = [user("Hello, who are you?")]
     ada, bob = ask(http, same), ask(http, same)
@@ -253,6 +268,21 @@ def test_a_history_from_elsewhere_arrives_whole(http: httpx2.Client, server: Ser
         "assistant",
     ]
     assert [bare(block) for block in listed[2]["content"]] == [thought, text("Let me look."), used]
+    further = [*history, assistant(answered.json()["content"]), user("Go on")]
+    assert ask(http, further, tools=[TOOL]).headers["x-thread-id"] == answered.headers["x-thread-id"]
+
+
+def test_a_call_from_elsewhere_may_stand_before_what_is_said_with_it(http: httpx2.Client, server: Server) -> None:
+    used = {"type": "tool_use", "id": "toolu_2", "name": "get_weather", "input": {}}
+    history = [
+        user("Weather, and why?"),
+        assistant([used, text("I am looking.")]),
+        user([{"type": "tool_result", "tool_use_id": "toolu_2", "content": "rain"}]),
+    ]
+    answered = ask(http, history, tools=[TOOL])
+    assert said(answered.json()) == "It is rain."
+    sent: Any = server.provider.sent[-1]["items"]
+    assert [item["kind"] for item in sent] == ["message", "call", "message", "result"]
     further = [*history, assistant(answered.json()["content"]), user("Go on")]
     assert ask(http, further, tools=[TOOL]).headers["x-thread-id"] == answered.headers["x-thread-id"]
 

@@ -220,6 +220,45 @@ def test_the_same_key_is_answered_the_same(http: httpx2.Client) -> None:
     assert other.status_code == 400
 
 
+def test_the_same_key_goes_on_once_in_whichever_way(http: httpx2.Client, server: Server) -> None:
+    """Also when the thread has gone on since: the key says that the request is the one from then."""
+    first = ask(http, [user("One, with a key")])
+    whole = [user("One, with a key"), assistant(first.json()["content"]), user("Two")]
+    named = {"x-thread-id": first.headers["x-thread-id"]}
+    second = ask(http, whole, {"idempotency-key": "k2"})
+    third = ask(http, [user("Three")], {"idempotency-key": "k3"}, thread=go_on(second.json()["id"]))
+    fourth = ask(http, [user("Four")], {"idempotency-key": "k4", **named})
+    sent = len(server.provider.sent)
+    again = [
+        ask(http, whole, {"idempotency-key": "k2"}),
+        ask(http, [user("Three")], {"idempotency-key": "k3"}, thread=go_on(second.json()["id"])),
+        ask(http, [user("Four")], {"idempotency-key": "k4", **named}),
+    ]
+    assert [one.json() for one in again] == [one.json() for one in (second, third, fourth)]
+    assert {one.headers["x-thread-id"] for one in again} == {first.headers["x-thread-id"]}
+    assert len(server.provider.sent) == sent, "the model was not asked again"
+
+
+def test_the_same_key_waits_for_the_answer_that_is_on_its_way(http: httpx2.Client, server: Server) -> None:
+    first = ask(http, [user("One")], thread=CREATE).json()
+    server.provider.go.clear()
+    late: list[httpx2.Response] = []
+
+    def wait() -> None:
+        key = {"idempotency-key": "on its way"}
+        late.append(ask(http, [user("Two, later")], key, thread=go_on(first["id"]), model="waits"))
+
+    both = [threading.Thread(target=wait) for _ in range(2)]
+    both[0].start()
+    until_sent(server, "Two, later")
+    both[1].start()
+    server.loop.call_soon_threadsafe(server.provider.go.set)
+    for one in both:
+        one.join(20)
+    assert late[0].json() == late[1].json()
+    assert said(late[0].json()) == "Well, now."
+
+
 def test_a_retry_of_the_sdk_is_answered_with_what_the_first_came_to(http: httpx2.Client, server: Server) -> None:
     first = ask(http, [user("Once")])
     history = [user("Once"), assistant(first.json()["content"]), user("Two")]
@@ -231,6 +270,36 @@ def test_a_retry_of_the_sdk_is_answered_with_what_the_first_came_to(http: httpx2
     asked_again = ask(http, history)
     assert asked_again.json()["id"] != second.json()["id"], "whoever asks again wants another answer"
     assert asked_again.headers["x-thread-id"] != second.headers["x-thread-id"]
+
+
+def test_a_retry_of_what_was_only_new_is_answered_with_what_the_first_came_to(
+    http: httpx2.Client, server: Server
+) -> None:
+    first = ask(http, [user("Once, by name")])
+    named = {"x-thread-id": first.headers["x-thread-id"]}
+    retry = {**named, "x-stainless-retry-count": "1"}
+    asked = ask(
+        http, [user([{"type": "text", "text": "Weather"}, {"type": "text", "text": "?"}])], named, model="weather"
+    )
+    [call] = asked.json()["content"]
+    result = user(
+        [{"type": "tool_result", "tool_use_id": call["id"], "content": "rain"}, {"type": "text", "text": "!"}]
+    )
+    sent = len(server.provider.sent)
+    again = ask(
+        http, [user([{"type": "text", "text": "Weather"}, {"type": "text", "text": "?"}])], retry, model="weather"
+    )
+    assert again.json() == asked.json()
+    answered = ask(http, [result], named)
+    assert said(answered.json()) == "It is rain."
+    assert ask(http, [result], retry).json() == answered.json()
+    assert len(server.provider.sent) == sent + 1, "the model was not asked again"
+    kept = len(http.get(f"/v1/threads/{first.headers['x-thread-id']}/messages").json()["data"])
+    failed = ask(http, [user("Fail")], named, model="fails")
+    assert failed.status_code == 429
+    assert said(ask(http, [user("Fail")], retry).json()) == "It is rain.", "what failed is tried again, and said once"
+    assert said(ask(http, [user("Fail")], named, model="repeats").json()) == "You said: Fail", "said anew, it is new"
+    assert len(http.get(f"/v1/threads/{first.headers['x-thread-id']}/messages").json()["data"]) == kept + 4
 
 
 @pytest.mark.parametrize("kind", ["sqlite", "postgres"])

@@ -22,6 +22,8 @@ _MESSAGE = "/v1/messages/{message_id}"
 _PATHS: dict[str, dict[str, Handler]] = {
     "/v1/messages": {"POST": messages.create},
     "/v1/messages/count_tokens": {"POST": messages.count_tokens},
+    # No message is called so, and whoever asks for a batch shall hear that there are none.
+    "/v1/messages/batches": {},
     _MESSAGE: {"GET": messages.retrieve},
     f"{_MESSAGE}/events": {"GET": messages.events},
     "/v1/threads": {"GET": threads.list_all},

@@ -35,7 +35,7 @@ def spot_of(call: Call, given: CreateMessage, entries: list[Entry], config: RunC
         if isinstance(given.thread, ContinueThreadIn):
             return _continued(call, reader, given, given.thread.previous_message_id, named, entries, config)
         if named is not None:
-            return by_header(call.engine, reader, named, entries), config
+            return by_header(call.engine, reader, named, entries, retried=is_retry(call)), config
         scope = recognition.scope_of(config)
         return by_history(call.engine, reader, entries, scope, retried=is_retry(call)), config
 

@@ -97,7 +97,7 @@ class _Items:
     def _say(self, entry: Entry) -> None:
         if entry.link is None:
             return
-        if self.open:
+        if self.open and entry.role != "assistant":
             self._pass_over()
         said_by = (entry.role, entry.turn)
         if said_by != self._said_by:

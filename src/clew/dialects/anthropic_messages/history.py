@@ -95,9 +95,12 @@ def blocks_of_result(block: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _check(role: Role, block: dict[str, Any], kind: str, at: str) -> None:
-    source = block.get("source")
+    source: Any = block.get("source")
     if isinstance(source, dict) and source.get("type") == "file":
         raise not_offered(f"{at}.source", "a file that was uploaded")
+    if kind == "document" and isinstance(source.get("content"), list):
+        for number, part in enumerate(source["content"]):
+            _check(role, part, part["type"], f"{at}.source.content.{number}")
     if role == "system" and kind != "text":
         raise rejected(f"{at}: a system message holds text only")
     if role == "assistant" and kind == "document":

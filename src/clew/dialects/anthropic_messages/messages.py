@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from clew.desk import Done
 from clew.dialects.anthropic_messages import deciding
@@ -18,8 +18,8 @@ from clew.dialects.anthropic_messages.configuring import (
 from clew.dialects.anthropic_messages.continuing import is_retry, spot_of
 from clew.dialects.anthropic_messages.deciding import Moved, Wish
 from clew.dialects.anthropic_messages.deltas import delta_of, part_of
-from clew.dialects.anthropic_messages.errors import in_flight, rejected
-from clew.dialects.anthropic_messages.finding import config_before, configuring, held
+from clew.dialects.anthropic_messages.errors import Rejected, in_flight, rejected
+from clew.dialects.anthropic_messages.finding import config_before, configuring, held, is_open
 from clew.dialects.anthropic_messages.history import Entry, blocks_of_result, entries_of
 from clew.dialects.anthropic_messages.recognising import Spot
 from clew.dialects.anthropic_messages.reply import Reply
@@ -38,6 +38,27 @@ _LOOKS_MAX = 5
 async def create(call: Call) -> Answer | Stream:
     given = call.read(CreateMessage)
     check_request(call, given)
+    waiting = _came_before(call)
+    if waiting is None:
+        try:
+            waiting = await _taken(call, given)
+        except (Rejected, ThreadBusy):
+            # What stands in the way may be what this very request did, when it came the first time, elsewhere.
+            waiting = _came_before(call)
+            if waiting is None:
+                raise
+    return await _answered(call, waiting, stream=bool(given.stream))
+
+
+def _came_before(call: Call) -> Waiting | None:
+    """What a request with the same key came to. It is looked up first: the thread has gone on since."""
+    key = call.key()
+    done = call.engine.desk.thread_outcome(key) if key is not None else None
+    return _waiting(done) if done is not None else None
+
+
+async def _taken(call: Call, given: CreateMessage) -> Waiting:
+    """Raises `Rejected`, and `ThreadBusy`."""
     entries = entries_of(given.messages)
     if not entries:
         raise rejected("messages: at least one message is required")
@@ -46,14 +67,13 @@ async def create(call: Call) -> Answer | Stream:
         spot, config = spot_of(call, given, entries, config)
         waiting = _again(call, spot, entries, config) if is_retry(call) else None
         if waiting is not None:
-            return await _answered(call, waiting, stream=bool(given.stream))
+            return waiting
         _check_end(call, entries, spot)
         wish = Wish(await delta_of(entries[spot.matched :] if spot is not None else entries), config, _metadata(given))
         try:
-            done = await _done(call, given, spot, wish)
+            return _waiting(await _done(call, given, spot, wish))
         except Moved:
             continue
-        return await _answered(call, _waiting(call, done), stream=bool(given.stream))
     raise rejected(in_flight().message, code="thread_continue_in_flight")
 
 
@@ -106,7 +126,7 @@ def _again(call: Call, spot: Spot | None, entries: list[Entry], config: RunConfi
     return None if past.outcome == "failed" else waiting
 
 
-def _waiting(call: Call, done: Done[Thread]) -> Waiting:
+def _waiting(done: Done[Thread]) -> Waiting:
     for recorded in done.events:
         match recorded.event:
             case RunQueued(run_id=run_id, config=config) | RunReconfigured(run_id=run_id, config=config):
@@ -154,16 +174,29 @@ async def retrieve(call: Call) -> Answer:
     return Answer(_read(call).message())
 
 
-def _read(call: Call) -> Reply:
-    message_id = call.id("message_id")
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """An answer of a thread that can be read, and up to which version of it, if not as of now."""
+
+    waiting: Waiting
+    upto: int | None
+
+
+def _found(call: Call, message_id: str) -> _Found:
     with call.reading() as reader:
         found = held(reader, message_id, call.as_of)
-        if found is None or found.call is None:
+        if found is None or found.call is None or not is_open(reader, found.stream, call.as_of):
             raise NotFound(noun="message", id=message_id)
         config = config_before(reader, found.call)
         upto = None if call.as_of is None else reader.version(found.stream, call.as_of)
-    waiting = Waiting(found.stream, found.call.run_id, found.call.version - 3, config.asked_model)
-    reply = of_past(call, waiting, upto, shows_served=True)
+    # Of the events just before the model was called, one says how large its context is.
+    return _Found(Waiting(found.stream, found.call.run_id, found.call.version - 3, config.asked_model), upto)
+
+
+def _read(call: Call) -> Reply:
+    message_id = call.id("message_id")
+    found = _found(call, message_id)
+    reply = of_past(call, found.waiting, found.upto, shows_served=True)
     if not reply.over:
         raise rejected(f"message: {message_id} is still being answered; attach to /v1/messages/{message_id}/events")
     if reply.fault is not None:
@@ -173,21 +206,17 @@ def _read(call: Call) -> Reply:
 
 async def events(call: Call) -> Stream:
     """The stream of a message, again or late, also after a restart; as of a point in the past it ends there."""
-    message_id = call.id("message_id")
     after = _last_seen(call)
-    with call.reading() as reader:
-        found = held(reader, message_id, call.as_of)
-        if found is None or found.call is None:
-            raise NotFound(noun="message", id=message_id)
-        config = config_before(reader, found.call)
-        upto = None if call.as_of is None else reader.version(found.stream, call.as_of)
-    waiting = Waiting(found.stream, found.call.run_id, found.call.version - 3, config.asked_model)
-    return Stream(attached(call, waiting, after, upto), ((b"x-thread-id", found.stream.encode()),))
+    found = _found(call, call.id("message_id"))
+    thread_id = found.waiting.thread_id.encode()
+    return Stream(attached(call, found.waiting, after, found.upto), ((b"x-thread-id", thread_id),))
 
 
 def _last_seen(call: Call) -> tuple[int, int]:
-    given = call.headers.get(b"last-event-id", b"").decode("latin-1") or "0-0"
+    where, given = "last-event-id", call.headers.get(b"last-event-id", b"").decode("latin-1")
+    if not given:
+        where, given = "starting_after", call.query().get("starting_after") or "0-0"
     version, _, number = given.partition("-")
     if not (version.isdecimal() and number.isdecimal() and len(given) < 32):
-        raise rejected(f"last-event-id: {given!r} is not the id of an event of this stream, such as '7-2'")
+        raise rejected(f"{where}: {given!r} is not the id of an event of this stream, such as '7-2'")
     return int(version), int(number)

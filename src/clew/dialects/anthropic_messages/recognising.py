@@ -15,7 +15,8 @@ from clew.engine.engine import Engine
 from clew.events.base import Event, Recorded
 from clew.events.items import Place
 from clew.events.message import MessageAppended, MessageEdited, MessageRemoved
-from clew.events.tool import ToolReplaced
+from clew.events.run import RunQueued, RunReconfigured
+from clew.events.tool import ToolReplaced, ToolReturned
 from clew.ids import DEFAULT_TENANT
 from clew.log import Reader
 from clew_projections import recognition, thread_view
@@ -23,6 +24,9 @@ from clew_projections.recognition import Chain, Link, Mark
 from clew_projections.thread_view import ItemRow, Segment
 
 _PAGE_ITEMS = 100
+# What asks for an answer, and what may be brought along with that.
+_ASKED = (RunQueued.kind, RunReconfigured.kind)
+_BROUGHT = (MessageAppended, ToolReturned, ToolReplaced)
 _EDITS = (MessageEdited.kind, MessageRemoved.kind, ToolReplaced.kind)
 
 
@@ -71,8 +75,13 @@ def by_history(
     return best
 
 
-def by_header(engine: Engine, reader: Reader, thread_id: str, entries: Sequence[Entry]) -> Spot:
-    """The thread that is named, wherever the history parts from it. What is not known of it is new."""
+def by_header(
+    engine: Engine, reader: Reader, thread_id: str, entries: Sequence[Entry], *, retried: bool = False
+) -> Spot:
+    """The thread that is named, wherever the history parts from it. What is not known of it is new.
+
+    `retried`: the very same request was sent before.
+    """
     history = thread_view.segments(reader, thread_id)
     ends, chains = _answers(entries)
     upto = {segment.stream: segment.upto_version for segment in history}
@@ -85,8 +94,23 @@ def by_header(engine: Engine, reader: Reader, thread_id: str, entries: Sequence[
     known = entries[: from_start.matched]
     if from_start.at_end or any(entry.role == "assistant" for entry in known):
         return from_start
-    # Only what is new was sent.
-    return end_of(reader, thread_id)
+    # Only what is new was sent, or was new when it was sent first.
+    before = _sent_before(reader, thread_id, entries) if retried else None
+    return before or end_of(reader, thread_id)
+
+
+def _sent_before(reader: Reader, thread_id: str, entries: Sequence[Entry]) -> Spot | None:
+    """Where the thread was given just these to answer last; None if that was something else."""
+    asked = reader.stream(thread_id, kinds=_ASKED, newest_first=True, limit=1)
+    if not asked:
+        return None
+    start = asked[0].version - 1
+    for recorded in reader.stream(thread_id, upto=start, newest_first=True, limit=len(entries)):
+        if not isinstance(recorded.event, _BROUGHT) or getattr(recorded.event, "model_call_id", None) is not None:
+            break
+        start = recorded.version - 1
+    spot = follow(reader, thread_id, Place(thread_id, start), entries, 0, "header", exact=True)
+    return spot if spot.matched == len(entries) else None
 
 
 def _within(mark: Mark, upto: dict[str, int | None]) -> bool:

@@ -93,11 +93,30 @@ class ImageBlock(TypedDict):
     cache_control: NotRequired[CacheControl | None]
 
 
+class TextSource(TypedDict):
+    __pydantic_config__ = _CLOSED  # type: ignore[misc]
+
+    type: Literal["text"]
+    media_type: str
+    data: str
+
+
+class ContentSource(TypedDict):
+    __pydantic_config__ = _CLOSED  # type: ignore[misc]
+
+    type: Literal["content"]
+    content: Annotated[
+        Annotated[str, Tag("<text>")]
+        | Annotated[list[Annotated[TextBlock | ImageBlock, Discriminator("type")]], Tag("<blocks>")],
+        Discriminator(_text_or_blocks),
+    ]
+
+
 class DocumentBlock(TypedDict):
     __pydantic_config__ = _CLOSED  # type: ignore[misc]
 
     type: Literal["document"]
-    source: Json
+    source: Annotated[Base64Source | TextSource | ContentSource | UrlSource | FileSource, Discriminator("type")]
     title: NotRequired[str | None]
     context: NotRequired[str | None]
     citations: NotRequired[Json | None]

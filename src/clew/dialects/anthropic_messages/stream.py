@@ -1,9 +1,10 @@
 """The encoder of a message's stream: recorded events, and previews between them, in; frames out.
 
 What a preview has not shown before, the recorded event shows. Only frames of recorded events have ids,
-`version-number`: whoever attaches again names the last one that he has seen, and is sent again what came without an
-id behind it. There is no way to take a block back, so an answer that breaks off when some of it was shown ends the
-stream, though the model is asked again: whoever attaches again is shown the new one.
+`version-number`, and of those only the ones that begin or end something: whoever attaches again names the last one
+that he has seen, forgets what came without an id behind it, and is sent that again. There is no way to take a block
+back, so an answer that breaks off when some of it was shown ends the stream, though the model is asked again: whoever
+attaches again is shown the new one.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Any
 import orjson
 
 from clew.bus import AnswerDropped, CallPreview, Heard, Preview, ReasoningPreview, TextPreview
+from clew.dialects.anthropic_messages.deltas import PROVIDER
 from clew.dialects.anthropic_messages.errors import Fault
 from clew.dialects.anthropic_messages.reply import Object, Reply, shown
 from clew.events.base import Recorded
@@ -38,7 +40,10 @@ def error_frame(fault: Fault, request_id: str, id: str | None = None) -> bytes:
 
 @dataclass(slots=True)
 class _Shown:
-    """A block that previews have shown the beginning of. `text` is what of it came in pieces, `last` its signature."""
+    """A block that previews have shown the beginning of. `text` is what of it was shown in pieces.
+
+    A `signature` is not shown before it is whole: to the SDKs the last piece of one is all of it.
+    """
 
     kind: str
     index: int
@@ -65,6 +70,7 @@ class ReplyEncoder:
         self._later: list[tuple[tuple[int, int], Object]] = []
         # Something comes that only the recorded event can show, and everything behind it waits for that.
         self._holds = False
+        self._thinks = False
         self._broken = False
 
     @property
@@ -95,16 +101,16 @@ class ReplyEncoder:
             return
         began = self.reply.id is None
         blocks = self.reply.hear(recorded)
-        if isinstance(event, ModelCalled):
-            self._asked(event.model_call_id)
         if began and self.reply.id is not None:
             start = {**self.reply.message(), "content": [], "usage": self._usage_so_far()}
             self._add((version, 0), "message_start", message=start)
             self._frames.append(PING)
+        if isinstance(event, ModelCalled):
+            self._asked(event)
         for number, block in enumerate(blocks):
-            self._block((version, 1 + 3 * number), block)
+            self._block((version, 1 + 2 * number), block)
         if isinstance(event, ModelFailed) and not event.final:
-            self._dropped()
+            self._asked_again()
         if self.reply.over:
             self._finish(version)
 
@@ -131,9 +137,12 @@ class ReplyEncoder:
             seen = _Shown(block["type"], index)
         if seen.closed:
             return
-        for delta in self._left(seen, block):
-            self._add((version, number + 1), "content_block_delta", index=seen.index, delta=delta)
-        self._add((version, number + 2), "content_block_stop", index=seen.index)
+        end = (version, number + 1)
+        if end > self._after:
+            self._frames += [
+                _frame("content_block_delta", index=seen.index, delta=delta) for delta in self._left(seen, block)
+            ]
+        self._add(end, "content_block_stop", index=seen.index)
 
     def _left(self, seen: _Shown, block: Object) -> list[Object]:
         """The deltas of what was not shown yet."""
@@ -145,7 +154,7 @@ class ReplyEncoder:
                 return texts + [{"type": "citations_delta", "citation": citation} for citation in cited]
             case "thinking":
                 thought = _rest(str(block.get("thinking") or ""), seen.text)
-                signed = _rest(str(block.get("signature") or ""), seen.signature)
+                signed = str(block.get("signature") or "")
                 thoughts: list[Object] = [{"type": "thinking_delta", "thinking": thought}] if thought else []
                 return thoughts + ([{"type": "signature_delta", "signature": signed}] if signed else [])
             case "tool_use" | "mcp_tool_use":
@@ -178,9 +187,11 @@ class ReplyEncoder:
 
     # Previews
 
-    def _asked(self, model_call_id: str) -> None:
+    def _asked(self, called: ModelCalled) -> None:
         self._catch_up()
-        self._answering, self._holds = model_call_id, False
+        self._answering, self._holds = called.model_call_id, False
+        # What others than Anthropic's models think is recorded in no form that could be shown here.
+        self._thinks = called.provider == PROVIDER
         early, self._early = self._early, []
         for preview in early:
             self._preview(preview)
@@ -189,8 +200,8 @@ class ReplyEncoder:
         if preview.run_id != self.reply.run_id:
             return
         if isinstance(preview, AnswerDropped):
-            self._early = []
-            self._dropped()
+            # Whether it is asked again, or the run is over, what is recorded says.
+            self._early, self._answering = [], None
         elif preview.model_call_id != self._answering:
             # It came by another way than the recorded event that the model was asked, and before it.
             self._early.append(preview)
@@ -202,6 +213,8 @@ class ReplyEncoder:
             case TextPreview(text=text):
                 if text:
                     self._grow(self._opened("text", shown(text_block(""))), {"type": "text_delta", "text": text}, text)
+            case ReasoningPreview() if not self._thinks:
+                return
             case ReasoningPreview(text="", signature="", begins=False):
                 self._holds = True
             case ReasoningPreview():
@@ -214,9 +227,7 @@ class ReplyEncoder:
         seen = self._opened("thinking", empty, new=preview.begins)
         if preview.text:
             self._grow(seen, {"type": "thinking_delta", "thinking": preview.text}, preview.text)
-        if preview.signature:
-            self._grow(seen, {"type": "signature_delta", "signature": preview.signature}, "")
-            seen.signature += preview.signature
+        seen.signature += preview.signature
 
     def _called(self, preview: CallPreview) -> None:
         if not preview.for_client:
@@ -254,13 +265,16 @@ class ReplyEncoder:
         last = self._shown[-1] if self._shown else None
         if last is not None and not last.closed:
             last.closed = True
+            if last.signature:
+                self._grow(last, {"type": "signature_delta", "signature": last.signature}, "")
             self._frames.append(_frame("content_block_stop", index=last.index))
 
-    def _dropped(self) -> None:
+    def _asked_again(self) -> None:
         if self._shown:
             self._broken = True
             self._frames.append(error_frame(Fault(500, _BROKE_OFF), self._request_id))
-        self._holds = False
+        # The next attempt is the same call: what is heard of it waits until it is known to have been made.
+        self._answering = None
 
 
 def _frame(kind: str, **data: Any) -> bytes:
