@@ -12,9 +12,8 @@ from pathlib import Path
 
 import httpx2
 import pytest
-import typer
 
-from clew.cli import app
+from clew.cli import commands_of
 from clew.settings import PROVIDER_NAMES
 from tests.rigs.processes import ROOT, Server
 
@@ -116,7 +115,7 @@ def test_every_setting_is_told() -> None:
 
 
 def test_every_flag_of_serve_is_told() -> None:
-    serve = typer.main.get_command(app).commands["serve"]  # type: ignore[attr-defined]
+    serve = commands_of("serving")["serve"]
     flags = {option for parameter in serve.params for option in parameter.opts if option != "--help"}
     assert {flag for flag in flags if flag not in README} == set()
 

@@ -125,7 +125,7 @@ def test_nothing_is_lost_while_postgresql_crashes_and_every_process_goes_on_by_i
             await asyncio.sleep(0.3)
 
     found = weather(fleet, own_postgres, deeds, crash)
-    assert found.acknowledged > 100
+    assert found.acknowledged > found.refused
     assert process_ids(fleet) == ids
 
 
