@@ -30,7 +30,7 @@ def server_for(url: str, folder: Path) -> Fleet:
 @pytest.mark.parametrize("stream", [False, True], ids=["polled", "streamed"])
 def test_conversations_come_through_as_recorded(tmp_path: Path, stream: bool) -> None:
     with upstream() as url, server_for(url, tmp_path) as server:
-        found = asyncio.run(hold(url, server, stream=stream, count=8, at_once=4, prompts=True))
+        found = asyncio.run(hold(url, server, stream=stream, count=5, at_once=3, prompts=True))
         assert verified(server.servers[0].store)["different"] == []
     assert found["conversations"] == 8
     assert found["prompts_proven"] == found["upstream_calls"]
@@ -41,7 +41,7 @@ def test_conversations_come_through_as_recorded(tmp_path: Path, stream: bool) ->
 def test_conversations_come_through_a_provider_that_fails_and_cuts_its_streams(tmp_path: Path) -> None:
     faults = ("--fail-every", "7", "--cut-stream-every", "11")
     with upstream(*faults) as url, server_for(url, tmp_path) as server:
-        found = asyncio.run(hold(url, server, stream=True, count=6, at_once=3))
+        found = asyncio.run(hold(url, server, stream=True, count=4, at_once=2))
     assert found["failed"] > 0
     assert found["cut"] > 0
     assert found["upstream_calls"] == found["logged_attempts"]
@@ -50,7 +50,7 @@ def test_conversations_come_through_a_provider_that_fails_and_cuts_its_streams(t
 @needs_recordings
 def test_conversations_come_through_a_server_that_is_killed_again_and_again(tmp_path: Path) -> None:
     with upstream("--delay-ms", "30") as url, server_for(url, tmp_path) as server:
-        found = asyncio.run(hold(url, server, stream=True, count=6, at_once=3, kill_every=1.5, prompts=True))
+        found = asyncio.run(hold(url, server, stream=True, count=4, at_once=2, kill_every=1.5, prompts=True))
     assert found["kills"]
 
 
@@ -59,7 +59,7 @@ def test_conversations_come_through_a_fleet_of_which_one_is_killed_again_and_aga
     with upstream("--delay-ms", "30") as url:
         fleet = a_fleet(postgres_dsn, 2, 3, 2.0, {"CLEW_OPENAI_BASE_URL": f"{url}/v1"})
         with fleet:
-            found = asyncio.run(hold(url, fleet, stream=True, count=6, at_once=3, kill_every=2.0))
+            found = asyncio.run(hold(url, fleet, stream=True, count=4, at_once=2, kill_every=2.0))
     assert found["kills"]
 
 
@@ -67,7 +67,7 @@ def test_conversations_come_through_a_fleet_of_which_one_is_killed_again_and_aga
 def test_every_message_ever_shown_is_found_again_as_of_when_it_was_shown(tmp_path: Path) -> None:
     witness = Witness()
     with upstream() as url, server_for(url, tmp_path) as server:
-        asyncio.run(hold(url, server, stream=False, count=6, at_once=3, witness=witness))
+        asyncio.run(hold(url, server, stream=False, count=4, at_once=2, witness=witness))
         found = look_back(witness, server.url(0))
     assert found["messages_shown"] > 50
     assert found["found_again"] > 200

@@ -139,7 +139,7 @@ async def fork(house: House, parent: Asking, thread_id: str) -> Asking:
     return Asking(thread_id, parent.random, house)
 
 
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(st.randoms(use_true_random=False), st.integers(1, _COMMANDS_MAX))
 def test_every_prompt_can_be_proven_after_edits_removals_and_forks(random: Random, commands: int) -> None:
     asyncio.run(_all_proven(random, commands))

@@ -106,7 +106,7 @@ async def _shares_equal_calls(random: Random, turns: int, store: str = ":memory:
         await house.close()
 
 
-@settings(max_examples=25)
+@settings(max_examples=15)
 @given(st.randoms(use_true_random=False), st.integers(1, 40))
 def test_what_items_carry_is_what_their_calls_cost(random: Random, turns: int) -> None:
     asyncio.run(_shares_equal_calls(random, turns))

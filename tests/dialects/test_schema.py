@@ -53,7 +53,7 @@ def setter(server: Server) -> Iterator[httpx2.Client]:
 
 @schema.parametrize()
 @settings(
-    max_examples=25,
+    max_examples=12,
     deadline=None,
     phases=[Phase.generate],  # The documented examples, in all their combinations, are a thousand requests.
     suppress_health_check=list(HealthCheck),

@@ -244,7 +244,7 @@ def holds(context: Context, every: list[Item], limit: int | None) -> None:
         assert every[-1] in shown, "the newest is always there"
 
 
-@settings(max_examples=120)
+@settings(max_examples=60)
 @given(TALKS, st.integers(1, 80), st.booleans())
 def test_whatever_was_said_and_whatever_the_limit_a_context_holds_together(
     steps: list[Callable[[Talk], Talk]], limit: int, fork: bool
@@ -252,7 +252,7 @@ def test_whatever_was_said_and_whatever_the_limit_a_context_holds_together(
     _assembled_whole(talked(steps), limited(limit), limit, fork)
 
 
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(TALKS, st.integers(1, 8), st.booleans())
 def test_whatever_was_said_the_last_messages_hold_together(
     steps: list[Callable[[Talk], Talk]], n: int, fork: bool

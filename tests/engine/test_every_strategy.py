@@ -217,7 +217,7 @@ def limit_of(asked: RunConfig) -> int | None:
     return min((limit for limit in limits if limit is not None), default=None)
 
 
-@settings(max_examples=150)
+@settings(max_examples=80)
 @given(TALKS, STRATEGIES, st.none() | st.integers(30, 120), DEEDS, st.randoms(use_true_random=False))
 def test_every_context_holds_together_while_its_thread_goes_on(
     steps: list[STEP], truncation: Truncation, limit: int | None, deeds: list[str], chance: Any
@@ -225,7 +225,7 @@ def test_every_context_holds_together_while_its_thread_goes_on(
     goes_on(steps, truncation, limit, deeds, chance)
 
 
-@settings(max_examples=100)
+@settings(max_examples=60)
 @given(TALKS, st.integers(30, 120), DEEDS, st.randoms(use_true_random=False))
 def test_summaries_hold_together_while_their_thread_goes_on(
     steps: list[STEP], n: int, deeds: list[str], chance: Any

@@ -34,7 +34,7 @@ from tests.projections.living import House, live
 COMMANDS_MAX = 80
 
 
-@settings(max_examples=40)
+@settings(max_examples=20)
 @given(st.randoms(use_true_random=False), st.integers(1, COMMANDS_MAX))
 def test_rows_made_again_from_the_log_are_the_rows_that_were_kept(random: Random, commands: int) -> None:
     asyncio.run(_rebuilt_equals_kept(random, commands))
@@ -45,7 +45,7 @@ def test_so_they_are_after_a_long_history(store: str) -> None:
 
 
 def test_so_they_are_on_postgres(fresh_databases: Callable[[], str]) -> None:
-    @settings(max_examples=10)
+    @settings(max_examples=6)
     @given(st.randoms(use_true_random=False), st.integers(1, COMMANDS_MAX))
     def each(random: Random, commands: int) -> None:
         asyncio.run(_rebuilt_equals_kept(random, commands, fresh_databases()))
@@ -68,7 +68,7 @@ async def _rebuilt_equals_kept(random: Random, commands: int, store: str = ":mem
         await house.close()
 
 
-@settings(max_examples=20)
+@settings(max_examples=12)
 @given(st.randoms(use_true_random=False), st.integers(1, COMMANDS_MAX))
 def test_the_past_reads_as_it_did_when_it_was_now(random: Random, commands: int) -> None:
     asyncio.run(_past_equals_then(random, commands))
@@ -192,7 +192,7 @@ def _pages(read: Callable[..., Sequence[Any]], place: str) -> Iterator[Any]:
         yield read(limit=2, before=getattr(one, place))
 
 
-@settings(max_examples=25)
+@settings(max_examples=15)
 @given(st.randoms(use_true_random=False), st.integers(1, COMMANDS_MAX))
 def test_what_is_on_the_board_is_what_the_rules_say_is_under_way(random: Random, commands: int) -> None:
     asyncio.run(_board_equals_rules(random, commands))

@@ -23,7 +23,7 @@ COMMANDS_MAX = 120
 _STEP = 3_000_000_000
 
 
-@settings(max_examples=30)
+@settings(max_examples=15)
 @given(st.randoms(use_true_random=False), st.integers(1, COMMANDS_MAX))
 def test_every_question_is_answered_as_the_events_are(random: Random, commands: int) -> None:
     asyncio.run(_answers_equal_events(random, commands))
@@ -107,7 +107,7 @@ def _compare_times(reader: Reader, random: Random, bills: list[Billed]) -> None:
         assert without_savings(found) == summed(mine)
 
 
-@settings(max_examples=20)
+@settings(max_examples=12)
 @given(st.randoms(use_true_random=False), st.integers(1, COMMANDS_MAX))
 def test_what_was_spent_as_of_a_position_never_changes(random: Random, commands: int) -> None:
     asyncio.run(_never_changes(random, commands))
@@ -142,7 +142,7 @@ def _everything(reader: Reader, as_of: int | None) -> list[object]:
     return [billing_ledger.spending(reader, as_of=as_of), groups, billing_ledger.entries(reader, Scope(), within)]
 
 
-@settings(max_examples=20)
+@settings(max_examples=12)
 @given(st.randoms(use_true_random=False), st.integers(1, COMMANDS_MAX))
 def test_open_are_the_calls_that_the_rules_wait_for(random: Random, commands: int) -> None:
     asyncio.run(_open_equals_rules(random, commands))

@@ -126,7 +126,7 @@ async def items(http: httpx2.AsyncClient, thread_id: str) -> list[Any]:
             return found
 
 
-@settings(max_examples=40)
+@settings(max_examples=20)
 @given(st.randoms(use_true_random=False), st.integers(1, 6))
 def test_a_history_is_known_again_however_it_is_written(random: Random, turns: int) -> None:
     async def play() -> None:
@@ -150,7 +150,7 @@ def bare(block: Any) -> Any:
     return shown
 
 
-@settings(max_examples=40)
+@settings(max_examples=20)
 @given(st.randoms(use_true_random=False), st.integers(2, 5))
 def test_an_edited_history_is_a_fork_where_it_was_edited(random: Random, turns: int) -> None:
     async def play() -> None:
