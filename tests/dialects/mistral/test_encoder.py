@@ -103,9 +103,17 @@ def test_calls_of_the_server_are_not_shown_before_they_are_recorded() -> None:
     assert {one["output_index"] for one in found[1:]} == {1}
 
 
-def test_a_call_without_its_name_waits_for_the_record() -> None:
-    found = told(CALLED, CallPreview(RUN, MC, STEP, 0, None, None, "{"), ANSWERED, call())
-    assert [one["arguments"] for one in found if one["type"] == "function.call.delta"] == ["{}"]
+def test_a_call_of_an_answer_that_broke_off_is_not_shown_or_the_sdk_would_execute_it_too() -> None:
+    failed = ModelFailed(
+        **OF, model_call_id=MC, attempt=1, code="broken_stream", message="broke", retryable=True, final=False
+    )
+    again = CALLED.model_copy(update={"attempt": 2})
+    broken, whole = (CallPreview(RUN, MC, STEP, 0, f"call_{n}", "f", "{}") for n in (0, 1))
+    dropped = AnswerDropped(RUN, MC, "msg_0", "step_m", STEP)
+    for order in ((dropped, failed), (failed,)):  # Nobody tells of a worker that died that its answer is dropped.
+        found = told(CALLED, broken, *order, again, whole, ANSWERED, call())
+        shown = [one for one in found if one["type"] == "function.call.delta"]
+        assert [(one["tool_call_id"], one["arguments"]) for one in shown] == [("call_1", "{}")]
 
 
 def test_it_is_over_when_nobody_knows_whether_a_call_happened() -> None:

@@ -2,20 +2,22 @@
 
 Each frame has an `event:` line that says what `type` in its data says, and there is no mark behind the last one.
 Frames of recorded events have ids, `version-number`; what a preview has not shown before, the recorded event shows.
-A text that is recorded has a frame also where previews have shown all of it: it says that it is whole.
+A text that is recorded has a frame also where previews have shown all of it: it says that it is whole. Calls are shown
+when they are recorded, never before: no frame takes one back, and `run_stream_async` executes each that it was shown,
+also those of an answer that broke off and was asked for again.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
-from clew.bus import AnswerDropped, CallPreview, Heard, Preview, TextPreview
+from clew.bus import AnswerDropped, Heard, Preview, TextPreview
 from clew.dialects.mistral_conversations import entries
 from clew.dialects.mistral_conversations.entries import Object, Result
-from clew.dialects.mistral_conversations.identifiers import call_entry, conversation_id, public_id
+from clew.dialects.mistral_conversations.identifiers import conversation_id, public_id
 from clew.dialects.mistral_conversations.objects import usage_object
 from clew.dialects.mistral_conversations.response import Made, Opening, Response
 from clew.events.base import Recorded
@@ -29,12 +31,10 @@ LAST = 1 << 30
 
 @dataclass(slots=True)
 class _Begun:
-    """What previews have shown of an answer: of its message, and of its calls by their index."""
+    """What previews have shown of an answer's message."""
 
     message_id: str = ""
     text: str = ""
-    calls: dict[int, str] = field(default_factory=dict)
-    named: dict[int, tuple[str, str]] = field(default_factory=dict)
 
 
 def _data(kind: str, at: int, **fields: Any) -> Object:
@@ -89,8 +89,6 @@ class ResponseEncoder(Response):
             self._early.append(preview)
         elif isinstance(preview, TextPreview):
             self._text_preview(preview)
-        elif isinstance(preview, CallPreview):
-            self._call_preview(preview)
 
     def asked(self, model_call_id: str) -> None:
         self._begun, self._answering = _Begun(), model_call_id
@@ -124,11 +122,9 @@ class ResponseEncoder(Response):
 
     def called(self, recorded: Recorded[Any], made: Made) -> None:
         call = made.call
-        shown = self._begun.calls.get(made.index, "")
-        left = call.arguments[len(shown) :] if call.arguments.startswith(shown) else ""
         status = "pending" if call.confirm else None
         fields = self._call_fields(made.place, made.entry_id("fc"), call.name, call.tool_call_id)
-        self._add("function.call.delta", recorded.at, arguments=left, confirmation_status=status, **fields)
+        self._add("function.call.delta", recorded.at, arguments=call.arguments, confirmation_status=status, **fields)
 
     def executing(self, recorded: Recorded[Any], made: Made) -> None:
         fields = {"output_index": made.place, "id": made.entry_id("exec"), "name": made.call.name}
@@ -174,25 +170,6 @@ class ResponseEncoder(Response):
         self._begun.text += preview.text
         fields = {"output_index": self._base, "id": preview.message_id, "role": "assistant", **self.speaker}
         self._show("message.output.delta", content_index=0, content=preview.text, **fields)
-
-    def _call_preview(self, preview: CallPreview) -> None:
-        if not preview.for_client:
-            # Shown when it is recorded: as an execution, or with what it waits for.
-            return
-        begun, index = self._begun, preview.index
-        if preview.tool_call_id and preview.name:
-            begun.named[index] = (preview.name, preview.tool_call_id)
-        if index not in begun.named:
-            # Nothing can be shown of a call without id or name; its recorded event shows it whole.
-            return
-        first = index not in begun.calls
-        begun.calls[index] = begun.calls.get(index, "") + preview.arguments
-        if not preview.arguments and not first:
-            return
-        fields = self._call_fields(
-            self.place_of_call(index), call_entry("fc", preview.step_id, index), *begun.named[index]
-        )
-        self._show("function.call.delta", arguments=preview.arguments, confirmation_status=None, **fields)
 
     def _show(self, kind: str, **fields: Any) -> None:
         """Previews are not recorded, so the log has no time for them, and their frames no id."""
