@@ -11,7 +11,7 @@ import logging
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cache, partial
 from typing import Any, Generic, TypeVar, cast, get_args
 
 from pydantic import TypeAdapter
@@ -79,6 +79,10 @@ class _Known(Generic[S]):
     behind: bool = False
 
 
+# Building one takes longer than most appends, and it is the same for every desk.
+_adapter: Callable[[Any], TypeAdapter[Any]] = cache(TypeAdapter)
+
+
 class _Book(Generic[C, S, E]):
     """One rule book on the log, with the states it knows. `events` is the union of what its streams may hold."""
 
@@ -87,7 +91,7 @@ class _Book(Generic[C, S, E]):
         self._rules = rules
         self._events: tuple[type[Event], ...] = get_args(events)
         self._states: OrderedDict[str, _Known[S]] = OrderedDict()
-        self._adapter: TypeAdapter[S] = TypeAdapter(state_type)
+        self._adapter: TypeAdapter[S] = _adapter(state_type)
         self._due: list[tuple[str, int, str, int, bytes]] = []
         self._writing: asyncio.Task[None] | None = None
 

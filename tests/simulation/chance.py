@@ -11,17 +11,15 @@ from typing import Any
 from unittest.mock import patch
 
 import tenacity
-from pydantic import TypeAdapter, validate_call
+from pydantic import validate_call
 
-from clew import desk, ids
+from clew import ids
 from clew.engine import asking, gate, listening, relay, tools
 from clew.log import chain, postgres
 from clew.proof import notary
 
+
 # Making a validator takes longer than a short history, and it is the same each time.
-_adapter: Callable[[Any], TypeAdapter[Any]] = cache(TypeAdapter)
-
-
 @cache
 def _validated(function: Callable[..., Any]) -> Callable[..., Any]:
     return validate_call(config={"arbitrary_types_allowed": True})(function)
@@ -65,7 +63,6 @@ def chance_and_clocks(random: Random, wall: Callable[[], int], running: Callable
             (notary, "random", SimpleNamespace(uniform=random.uniform)),
             (notary, "secrets", SimpleNamespace(token_hex=lambda length: random.randbytes(length).hex())),
             (notary, "time", clock),
-            (desk, "TypeAdapter", _adapter),
             (tools, "validate_call", _validate_call),
         ):
             stack.enter_context(patch.object(module, name, stand_in))

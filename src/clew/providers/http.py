@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+import ssl
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from email.utils import parsedate_to_datetime
+from functools import cache
 from typing import Any
 
 import httpx2
@@ -61,6 +63,13 @@ def checked_key(api_key: str | None, setting: str) -> str | None:
     return key or None
 
 
+@cache
+def _certificates() -> ssl.SSLContext:
+    """Reading them is nearly all of the time that making a client takes (20 to 100 ms), so it is done once for all
+    providers, and not while calls are under way."""
+    return httpx2.create_ssl_context()
+
+
 class Clients:
     """As many httpx2 clients as the calls under way need. The first with room takes the next call."""
 
@@ -69,9 +78,7 @@ class Clients:
         self._own: list[_Client] = []
         self._closed = False
         if client is None:
-            # Reading the certificates is nearly all of the time that making a client takes (20 to 100 ms), so
-            # it is done once and not while calls are under way.
-            self._ssl_context = httpx2.create_ssl_context()
+            self._ssl_context = _certificates()
 
     @contextmanager
     def one(self) -> Iterator[httpx2.AsyncClient]:
