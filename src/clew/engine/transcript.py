@@ -94,7 +94,7 @@ class Past:
             page.append(row)
             if len(page) == size:
                 yield from thread_view.items(self.reader, page)
-                page, size = [], min(2 * size, _PAGE_ITEMS_MAX)
+                page, size = [], min(size + size // 2, _PAGE_ITEMS_MAX)
         yield from thread_view.items(self.reader, page)
 
     def ranges(self, items: Sequence[Item]) -> tuple[ItemRange, ...]:
