@@ -298,7 +298,7 @@ def test_with_a_stop_reason_the_answer_is_whole() -> None:
 def test_a_server_that_does_not_hang_up_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     silent = ANTHROPIC.cut(*ANTHROPIC.begun, *ended("end_turn"), then="silence")
     assert ANTHROPIC.answer(silent, ANTHROPIC.stream).text == "Hel"
-    monkeypatch.setattr("clew.providers.anthropic.AFTER_FINISH_SECONDS", 0.05)
+    monkeypatch.setattr("clew.providers.transport.AFTER_FINISH_SECONDS", 0.05)
     forgets = ANTHROPIC.cut(*ANTHROPIC.begun, ended("end_turn")[0], then="silence")
     assert ANTHROPIC.answer(forgets, ANTHROPIC.stream).text == "Hel"
 

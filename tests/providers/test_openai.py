@@ -148,7 +148,7 @@ def test_with_a_finish_reason_the_answer_is_whole() -> None:
 
 
 def test_a_server_that_does_not_hang_up_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("clew.providers.openai.AFTER_FINISH_SECONDS", 0.05)
+    monkeypatch.setattr("clew.providers.transport.AFTER_FINISH_SECONDS", 0.05)
     assert answer_of(received(cut_stream(delta("stop", content="Hi"), then="silence"))).text == "Hi"
     done = cut_stream(delta("stop", content="Hi"), b"data: [DONE]\n\n", then="silence")
     assert answer_of(received(done)).text == "Hi"

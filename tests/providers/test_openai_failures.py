@@ -64,7 +64,7 @@ def test_a_body_that_cannot_be_decompressed_is_nonsense() -> None:
 
 
 def test_an_answer_without_end_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("clew.providers.openai.ANSWER_BYTES_MAX", 5000)
+    monkeypatch.setattr("clew.providers.transport.ANSWER_BYTES_MAX", 5000)
     for replied, body in (
         (stream(*[delta(content="again ")] * 100), STREAM),
         (stream(b": wait\n" * 1000), STREAM),

@@ -12,7 +12,7 @@ from clew.providers import anthropic_render
 from clew.providers.anthropic_read import Gathering
 from clew.providers.base import ModelInfo, Piece, Prompt
 from clew.providers.http import nonsense
-from clew.providers.transport import AFTER_FINISH_SECONDS, ANSWER_BYTES_MAX, Transport
+from clew.providers.transport import Transport
 
 # The version that the official SDKs send since October 2026. The older one would take a temperature, but only for
 # models that are going away.
@@ -47,11 +47,8 @@ class Anthropic:
             base_url=base_url,
             api_key=api_key,
             headers={"anthropic-version": API_VERSION},
-            authorize=lambda key: {"authorization": f"Bearer {key}"},
             timeout_seconds=timeout_seconds,
             connect_seconds=connect_seconds,
-            answer_bytes_max=ANSWER_BYTES_MAX,
-            after_finish_seconds=AFTER_FINISH_SECONDS,
             client=client,
         )
         root = self._transport.base_url.removesuffix("/v1")

@@ -11,7 +11,7 @@ from clew.providers.base import ModelInfo, Piece, Prompt
 from clew.providers.http import nonsense
 from clew.providers.mistral_read import Gathering
 from clew.providers.openai import model_info
-from clew.providers.transport import AFTER_FINISH_SECONDS, ANSWER_BYTES_MAX, Transport
+from clew.providers.transport import Transport
 
 
 class Mistral:
@@ -37,12 +37,8 @@ class Mistral:
             name=name,
             base_url=base_url,
             api_key=api_key,
-            headers={},
-            authorize=lambda key: {"authorization": f"Bearer {key}"},
             timeout_seconds=timeout_seconds,
             connect_seconds=connect_seconds,
-            answer_bytes_max=ANSWER_BYTES_MAX,
-            after_finish_seconds=AFTER_FINISH_SECONDS,
             client=client,
         )
         root = self._transport.base_url.removesuffix("/v1")

@@ -65,8 +65,8 @@ class Gathering(Protocol):
 class Transport:
     """`name` is the provider's name in models and settings: `openai` belongs to CLEW_OPENAI_API_KEY.
 
-    `headers` are sent with each request, and get the key through `authorize`. An answer, streamed or not, may take
-    `timeout_seconds` in all. A `client` that is given is not closed.
+    `headers` are sent with each request, and the key as a bearer token, which all providers take. An answer, streamed
+    or not, may take `timeout_seconds` in all. A `client` that is given is not closed.
     """
 
     def __init__(
@@ -75,13 +75,10 @@ class Transport:
         name: str,
         base_url: str,
         api_key: str | None,
-        headers: Mapping[str, str],
-        authorize: Callable[[str], Mapping[str, str]],
         timeout_seconds: float,
         connect_seconds: float,
-        answer_bytes_max: int,
-        after_finish_seconds: float,
         client: httpx2.AsyncClient | None,
+        headers: Mapping[str, str] | None = None,
     ) -> None:
         self.name = name
         setting = f"CLEW_{name.upper()}"
@@ -95,12 +92,12 @@ class Transport:
         self._timeout_seconds = timeout_seconds
         # Silence is bounded by the deadline of the whole answer, so that reading needs no clock of its own.
         self._timeout = httpx2.Timeout(None, connect=connect_seconds)
-        self._answer_bytes_max = answer_bytes_max
-        self._after_finish_seconds = after_finish_seconds
+        self._answer_bytes_max = ANSWER_BYTES_MAX
+        self._after_finish_seconds = AFTER_FINISH_SECONDS
         # Compression saves nothing on short chunks and makes servers hold them back to fill a block.
-        all_headers = {"accept-encoding": "identity", "content-type": "application/json", **headers}
+        all_headers = {"accept-encoding": "identity", "content-type": "application/json", **(headers or {})}
         if self._key is not None:
-            all_headers.update(authorize(self._key))
+            all_headers["authorization"] = f"Bearer {self._key}"
         self._headers = httpx2.Headers(all_headers)
         self._clients = Clients(client)
 
