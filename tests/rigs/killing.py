@@ -25,8 +25,7 @@ async def kill_again_and_again(fleet: Fleet, every_seconds: float, killed: Count
             up = [one for one in fleet.all if id(one) not in rising or rising[id(one)].done()]
             if spare := [one for one in up if alone(one, fleet.all) or not alone(one, up)]:
                 victim = random.choice(spare)
-                await asyncio.to_thread(victim.kill)
-                rising[id(victim)] = asyncio.create_task(asyncio.to_thread(_start, victim))
+                rising[id(victim)] = asyncio.create_task(asyncio.to_thread(_replace, victim))
                 killed[type(victim).__name__] += 1
     finally:
         await asyncio.gather(*rising.values())
@@ -36,8 +35,12 @@ def alone(one: Server | Worker, among: Sequence[Server | Worker]) -> bool:
     return all(other is one or type(other) is not type(one) for other in among)
 
 
-def _start(one: Server | Worker) -> None:
-    """Where the store is away for too long it ends, and is started again, as an operator's tools would."""
+def _replace(one: Server | Worker) -> None:
+    """Kill and start, in one step, so that whoever cancels between the two does not leave it down.
+
+    Where the store is away for too long it ends, and is started again, as an operator's tools would.
+    """
+    one.kill()
     for _ in range(_STARTS_MAX):
         with contextlib.suppress(RuntimeError):
             one.start()
