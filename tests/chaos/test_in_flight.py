@@ -7,7 +7,7 @@ import random
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import pytest
@@ -16,6 +16,7 @@ from psycopg.conninfo import make_conninfo
 from clew.errors import StoreLost
 from clew.log import Log, committer, open_store
 from clew.log.postgres import PostgresStore
+from clew.log.store import Meanwhile
 from tests.log.stores import everything, said, words_of
 from tests.rigs.postgres import Postgres
 from tests.rigs.proxy import Proxy
@@ -27,14 +28,14 @@ def lose_answers(store: PostgresStore, times: int) -> None:
     left = [times]
 
     @contextmanager
-    def deaf() -> Iterator[Any]:
-        with appending() as begun:
+    def deaf(*meanwhile: Meanwhile) -> Iterator[Any]:
+        with appending(*meanwhile) as begun:
             yield begun
         if left[0]:
             left[0] -= 1
             raise StoreLost(name=store.name, why="cut by the test")
 
-    store.appending = deaf  # type: ignore[method-assign]
+    store.appending = deaf  # type: ignore[assignment, method-assign]
 
 
 @pytest.mark.parametrize("times", [1, 2, 5])
@@ -103,6 +104,36 @@ def test_whoever_falls_silent_in_the_middle_of_an_append_does_not_hold_up_the_ot
     assert told
     log.close()
     silent.close()
+
+
+def test_what_is_on_disk_is_told_while_the_next_batch_waits_for_another_process(postgres_dsn: str) -> None:
+    """More than one batch: those of the first are told when the second is on its way, and no later than this."""
+    log, other = Log(open_store(postgres_dsn)), PostgresStore(postgres_dsn)
+    appending, batches = log.store.appending, []
+    with ExitStack() as held:
+
+        @contextmanager
+        def behind_another(*meanwhile: Meanwhile) -> Iterator[Any]:
+            batches.append(1)
+            if len(batches) == 2:
+                held.enter_context(other.appending())
+            with appending(*meanwhile) as begun:
+                yield begun
+
+        log.store.appending = behind_another  # type: ignore[assignment]
+
+        async def main() -> None:
+            appends = [asyncio.create_task(log.append(f"thread-{n}", [said("a")], after=0)) for n in range(300)]
+            done, waiting = await asyncio.wait(appends, timeout=10, return_when=asyncio.FIRST_COMPLETED)
+            assert 0 < len(done) < 300
+            assert len(batches) == 2
+            held.close()
+            await asyncio.wait_for(asyncio.gather(*waiting), 10)
+
+        asyncio.run(main())
+    assert [one.position for one in everything(log)] == list(range(1, 301))
+    log.close()
+    other.close()
 
 
 def test_a_connection_that_is_cut_again_and_again_neither_loses_nor_doubles(own_postgres: Postgres) -> None:

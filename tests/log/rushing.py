@@ -21,7 +21,7 @@ from typing import Any
 from clew.errors import Conflict
 from clew.log import Log
 from clew.log.postgres import PostgresStore
-from clew.log.store import End
+from clew.log.store import End, Meanwhile, nothing
 from tests.log.stores import said
 
 _APPENDERS = 10
@@ -36,7 +36,7 @@ class Unlocked(PostgresStore):
     """Positions are from a sequence and the head row is not locked: who takes a place first may commit last."""
 
     @contextmanager
-    def appending(self) -> Iterator[tuple[Any, End]]:
+    def appending(self, meanwhile: Meanwhile = nothing) -> Iterator[tuple[Any, End]]:
         with self.transaction() as cursor:
             cursor.execute("select nextval('places')")
             (position,) = cursor.fetchone() or (0,)

@@ -13,7 +13,7 @@ import pytest
 from clew.errors import Conflict, StoreFailed, StoreLost
 from clew.events import Event, Recorded
 from clew.log import Log
-from clew.log.store import Raced
+from clew.log.store import Meanwhile, Raced
 from clew.log.writer import BATCH_EVENTS_MAX
 from tests.log.stores import Opening, everything, said, words_of
 
@@ -133,11 +133,11 @@ def troubled(log: Log, monkeypatch: pytest.MonkeyPatch, *troubles: Exception | N
     real = log.store.appending
 
     @contextmanager
-    def appending() -> Iterator[Any]:
+    def appending(*meanwhile: Meanwhile) -> Iterator[Any]:
         trouble = next(coming, None)
         if trouble is not None:
             raise trouble
-        with real() as begun:
+        with real(*meanwhile) as begun:
             yield begun
 
     monkeypatch.setattr(log.store, "appending", appending)

@@ -21,7 +21,7 @@ from clew.errors import StoreLost
 from clew.log import Cursor, Log, SqliteStore
 from clew.log.chain import Head, Row
 from clew.log.postgres import PostgresStore
-from clew.log.store import SQLITE, End, First, Raced
+from clew.log.store import SQLITE, End, First, Meanwhile, Raced, nothing
 from clew.projecting import Keeper, discover
 
 # What becomes of one transaction. `lost` is the connection: before it began, before the commit, or after it.
@@ -115,7 +115,8 @@ class Way:
         self._after_commit(fate)
 
     @contextmanager
-    def appending(self) -> Iterator[tuple[Cursor, End]]:
+    def appending(self, meanwhile: Meanwhile = nothing) -> Iterator[tuple[Cursor, End]]:
+        """Virtual time stands still while one waits here, so there is no meanwhile."""
         fate = self._fate()
         with self.store.appending() as (cursor, end):
             self._note_clock(end.now)

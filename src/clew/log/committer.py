@@ -26,7 +26,7 @@ from tenacity import (
 from clew.errors import Conflict, KeyReused, StoreFailed, StoreLost
 from clew.events.base import Event, Recorded
 from clew.log.chain import FIRST, Head, Row, Sealer
-from clew.log.store import IDEMPOTENCY, Cursor, End, First, Raced, Store
+from clew.log.store import IDEMPOTENCY, Cursor, End, First, Meanwhile, Raced, Store, nothing
 from clew.log.tasks import Append, FirstOutcome, Forget, Inline, Job, Outcome
 
 # A store that is away for longer is somebody's to look after; until then appends wait.
@@ -77,16 +77,17 @@ class Committer:
         # Positions that this process appended, until whoever follows the log has passed them. Only where others are.
         self.own: set[int] = set()
 
-    def commit(self, appends: Sequence[Append]) -> None:
-        """Sets each append's `outcome`.
+    def commit(self, appends: Sequence[Append], meanwhile: Meanwhile = nothing) -> None:
+        """Sets each append's `outcome`. `meanwhile` is called, maybe more than once, where there is only waiting.
 
         When the store goes away in the middle, nobody knows what came of it until it is back: it is asked, under
         the lock that the lost transaction held, and what was not kept is appended once more.
         """
         self._sent, self._found = None, {}
         try:
-            self._attempt(appends)
+            self._attempt(appends, meanwhile)
         except StoreLost:
+            meanwhile()
             self._commit_when_back(appends)
 
     def _commit_when_back(self, appends: Sequence[Append]) -> None:
@@ -104,9 +105,9 @@ class Committer:
             for append in appends:
                 append.outcome = append.outcome or error
 
-    def _attempt(self, appends: Sequence[Append], *, raced: bool = False) -> None:
+    def _attempt(self, appends: Sequence[Append], meanwhile: Meanwhile = nothing, *, raced: bool = False) -> None:
         try:
-            self._transact(appends)
+            self._transact(appends, meanwhile)
         except StoreLost:
             self._forget()
             raise
@@ -115,7 +116,7 @@ class Committer:
             self._sent = None
             if isinstance(error, Raced) and not raced:
                 # What we remembered was behind. Now that it is forgotten, the truth is looked up beneath the lock.
-                self._attempt(appends, raced=True)
+                self._attempt(appends, meanwhile, raced=True)
             elif len(appends) == 1:
                 # Whatever a read model or an event made go wrong, its appender hears of it; the writer lives on.
                 appends[0].outcome = _as_ours(error)
@@ -142,8 +143,8 @@ class Committer:
         self._sealer.forget()
         self._forget_inline(None)
 
-    def _transact(self, appends: Sequence[Append]) -> None:
-        with self._store.appending() as (cursor, end):
+    def _transact(self, appends: Sequence[Append], meanwhile: Meanwhile) -> None:
+        with self._store.appending(meanwhile) as (cursor, end):
             self._begin(cursor, end)
             kept = self._kept(cursor)
             firsts = self._first_outcomes(cursor, appends)

@@ -18,18 +18,14 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from clew.errors import Misconfigured, NewerStore
 from clew.log.chain import Head, Row
 from clew.log.migrations import newest_migration
-from clew.log.postgres_copy import insert_rows
+from clew.log.postgres_append import insert_rows, lock_head
 from clew.log.postgres_cursor import PostgresCursor
 from clew.log.postgres_recorder import Datastore, PostgresRecorder
 from clew.log.postgres_setup import await_server, migrate, refuse_strangers
 from clew.log.postgres_trouble import first_line, translated
 from clew.log.signals import Signals
-from clew.log.store import POSTGRES, Cursor, End, First, Tongue
+from clew.log.store import POSTGRES, Cursor, End, First, Meanwhile, Tongue, nothing
 
-_LOCK = (
-    "begin; select head, at, (extract(epoch from clock_timestamp()) * 1000000)::bigint, migration, epoch"
-    " from log_head where partition = 0 for update"
-)
 _READ = "begin isolation level repeatable read read only"
 # Any number that no other program is likely to take a lock under.
 _PREPARING = int.from_bytes(b"Clew:set", "big")
@@ -84,32 +80,31 @@ class PostgresStore:
 
     @contextmanager
     def transaction(self) -> Iterator[PostgresCursor]:
-        with self._writing("begin") as cursor:
-            yield PostgresCursor(cursor)
+        with self._writing() as connection:
+            connection.execute("begin")
+            yield PostgresCursor(connection.cursor())
 
     @contextmanager
-    def appending(self) -> Iterator[tuple[PostgresCursor, End]]:
-        with self._writing(_LOCK) as cursor:
-            cursor.nextset()
-            position, at, now, migration, epoch = cursor.fetchone() or (0, 0, 0, 0, 0)
+    def appending(self, meanwhile: Meanwhile = nothing) -> Iterator[tuple[PostgresCursor, End]]:
+        with self._writing(meanwhile) as connection:
+            position, at, now, migration, epoch = lock_head(connection, meanwhile)
             if migration > self._known_migration:
                 raise NewerStore(path=self.name, found=migration, known=self._known_migration)
             self._note_clock(now)
-            yield PostgresCursor(cursor), End(position, at, now, epoch)
+            yield PostgresCursor(connection.cursor()), End(position, at, now, epoch)
 
     @contextmanager
-    def _writing(self, begin: str) -> Iterator[psycopg.Cursor[Any]]:
+    def _writing(self, meanwhile: Meanwhile = nothing) -> Iterator[psycopg.Connection[Any]]:
+        """The connection that writes; who asks for it begins a transaction, which ends with the block."""
         with translated(self.name):
             if self._held is None or self._held.closed:
                 self._held = self.connect()
             connection = self._held
             try:
                 self._adding = ()
-                cursor = connection.cursor()
-                cursor.execute(begin)
-                yield cursor
+                yield connection
                 if self._adding:
-                    insert_rows(connection, self._adding, then="; commit")
+                    insert_rows(connection, self._adding, "; commit", meanwhile)
                 else:
                     connection.execute("commit")
             except BaseException:

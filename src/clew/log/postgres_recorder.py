@@ -13,7 +13,7 @@ from psycopg.rows import dict_row
 
 from clew.log.chain import Head, Sealer, seal_stored
 from clew.log.migrations import migration_texts, statements
-from clew.log.postgres_copy import insert_rows
+from clew.log.postgres_append import insert_rows
 from clew.log.postgres_cursor import PostgresCursor
 from clew.log.store import Cursor
 

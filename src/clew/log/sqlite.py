@@ -27,7 +27,7 @@ from clew.errors import NotOurs, StoreLocked
 from clew.log.chain import Head, Row, Sealer, seal_stored
 from clew.log.migrations import migration_texts, statements
 from clew.log.sqlite_file import refuse_newer, refuse_strangers, sign, take_lock
-from clew.log.store import SQLITE, ColumnType, Cursor, End, First, Tongue, wall_clock
+from clew.log.store import SQLITE, ColumnType, Cursor, End, First, Meanwhile, Tongue, nothing, wall_clock
 
 
 class _Pool(SQLiteConnectionPool):
@@ -224,8 +224,8 @@ class SqliteStore:
             yield SqliteCursor(cursor.sqlite_cursor, self.now)
 
     @contextmanager
-    def appending(self) -> Iterator[tuple[SqliteCursor, End]]:
-        """The file has one writer, so the end of the log is what that one remembers."""
+    def appending(self, meanwhile: Meanwhile = nothing) -> Iterator[tuple[SqliteCursor, End]]:
+        """The file has one writer, so the end of the log is what that one remembers, and nobody is waited for."""
         try:
             with self.transaction() as cursor:
                 position, at = self._end or self.recorder.end_of_log(cursor)

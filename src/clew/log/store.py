@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
 from clew.log.chain import Head, Row
 
@@ -125,6 +125,13 @@ class First:
     last_version: int
 
 
+Meanwhile: TypeAlias = Callable[[], None]
+
+
+def nothing() -> None:
+    """What there is to do while one waits, where nobody says otherwise."""
+
+
 class Store(Protocol):
     """An open store. `shared`: other processes may write to it too, so what is remembered may be behind.
 
@@ -148,8 +155,11 @@ class Store(Protocol):
     def transaction(self) -> AbstractContextManager[Cursor]:
         """A writing transaction, for what is not an event. Only the one thread that writes may ask for it."""
 
-    def appending(self) -> AbstractContextManager[tuple[Cursor, End]]:
-        """A writing transaction in which nobody else can append. Only the one thread that writes may ask for it."""
+    def appending(self, meanwhile: Meanwhile = nothing) -> AbstractContextManager[tuple[Cursor, End]]:
+        """A writing transaction in which nobody else can append. Only the one thread that writes may ask for it.
+
+        `meanwhile` is called, maybe more than once, where the caller would only wait for the database.
+        """
 
     def insert_events(self, cursor: Cursor, rows: Sequence[Row]) -> None:
         """Once a transaction, and maybe only as it ends: nothing in it may look for them."""

@@ -1,6 +1,8 @@
 """The one thread that writes: it takes whatever appends are waiting and commits them together.
 
-There is no linger: while one transaction reaches the disk the next batch gathers by itself.
+There is no linger: while one transaction reaches the disk the next batch gathers by itself. Where the disk is a
+database's, and many append, whoever waits for one batch hears of it while the next is on its way: our process and the
+database's work side by side then, and not in turns.
 """
 
 from __future__ import annotations
@@ -16,6 +18,9 @@ from clew.log.store import Store
 from clew.log.tasks import Append, Done, Job, Task
 
 BATCH_EVENTS_MAX = 512
+# With a database, a batch is no larger than half of what is on its way, so that there is one to send when the other
+# is done; smaller than this, it costs more to send two.
+_HALF_EVENTS_MIN = 128
 # Shorter than this, a commit holds the event loop up no longer than other work in it does.
 _COMMIT_AT_ONCE_SECONDS = 0.000_6
 _IN_A_ROW_MIN = 8
@@ -24,12 +29,13 @@ _IN_A_ROW_MIN = 8
 @dataclass(slots=True)
 class Batch:
     bytes_max: int
+    events_max: int = BATCH_EVENTS_MAX
     appends: list[Append] = field(default_factory=list)
     events: int = 0
     bytes: int = 0
 
     def has_room(self) -> bool:
-        return self.events < BATCH_EVENTS_MAX and self.bytes < self.bytes_max
+        return self.events < self.events_max and self.bytes < self.bytes_max
 
     def add(self, append: Append) -> None:
         self.appends.append(append)
@@ -74,6 +80,8 @@ class Writer:
         self._committing = threading.Lock()
         self._solitude = Solitude()
         self._pending = 0
+        # What is on disk already, and nobody heard of.
+        self._untold: Sequence[Append] = ()
         self._waiting: queue.SimpleQueue[Task | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._work, name="clew-writer", daemon=True)
         self._thread.start()
@@ -95,9 +103,18 @@ class Writer:
 
     def _commit(self, appends: Sequence[Append]) -> None:
         began = time.perf_counter()
-        self._committer.commit(appends)
+        # Those of the batch before hear of it when this one is on its way, or must wait for somebody.
+        self._committer.commit(appends, self._tell)
         self._solitude.took(time.perf_counter() - began)
-        self._done(appends)
+        self._tell()
+        self._untold = appends
+        if self._lone_commits or self._waiting.empty():
+            self._tell()
+
+    def _tell(self) -> None:
+        untold, self._untold = self._untold, ()
+        if untold:
+            self._done(untold)
 
     def close(self) -> None:
         """Returns when everything that was submitted before is on disk, or the store is away."""
@@ -110,6 +127,7 @@ class Writer:
             with self._committing:
                 if self._work_on(task):
                     return
+        self._tell()
 
     def _work_on(self, task: Task) -> bool:
         """Whether this was the last."""
@@ -117,6 +135,8 @@ class Writer:
             self._run(task)
             return False
         batch = Batch(self._bytes_max)
+        if not self._lone_commits:
+            batch.events_max = min(BATCH_EVENTS_MAX, max(_HALF_EVENTS_MIN, self._pending // 2))
         batch.add(task)
         job, last = self._gather(batch)
         self._commit(batch.appends)
@@ -125,6 +145,7 @@ class Writer:
         return last
 
     def _run(self, job: Job) -> None:
+        self._tell()
         self._committer.run(job)
         self._done([job])
 

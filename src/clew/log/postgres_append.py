@@ -1,11 +1,13 @@
-"""Events into PostgreSQL by binary COPY: for one event as cheap as any insert, for many by far the cheapest.
+"""Appending to PostgreSQL in three round trips: the head row's lock, and events by binary COPY with the commit.
 
-The end of the head row goes in the same message, and the commit too, so that writing events and committing are two
-round trips together. psycopg's own `copy` takes a COPY by itself only, hence the steps that it is made of.
+COPY is for one event as cheap as any insert, for many by far the cheapest. The end of the head row goes in the same
+message, and the commit too. psycopg's own `copy` takes a COPY by itself only, and a cursor has its result when all
+waiting is over; hence the steps that these are made of, with room for what can be done meanwhile.
 """
 
 from __future__ import annotations
 
+import select
 from collections.abc import Sequence
 from struct import Struct
 from typing import Any
@@ -15,7 +17,14 @@ from psycopg import errors, generators
 from psycopg.pq import ConnStatus, ExecStatus
 
 from clew.log.chain import Row
+from clew.log.store import Meanwhile, nothing
 
+_LOCK = (
+    b"begin; select head, at, (extract(epoch from clock_timestamp()) * 1000000)::bigint, migration, epoch"
+    b" from log_head where partition = 0 for update"
+)
+# A server that nobody else writes to has the lock for us sooner.
+_LOCK_MS = 1
 _COPY = (
     "copy events (notification_id, partition, originator_id, originator_version, topic, at, actor, state, salt,"
     " body_hash, hash) from stdin (format binary); update log_head set head = %d, at = %d where partition = 0"
@@ -32,8 +41,28 @@ _HASHES = Struct("!i16si32si32s").pack
 _PIECE_BYTES = 1 << 20
 
 
-def insert_rows(connection: psycopg.Connection[Any], rows: Sequence[Row], then: str = "") -> None:
-    """In a transaction that holds the head row, which moves to the last of `rows`; `then` is SQL to end with."""
+def lock_head(connection: psycopg.Connection[Any], meanwhile: Meanwhile = nothing) -> Sequence[int]:
+    """Begin a transaction that nobody else can append beside: the head's position and time, the time now, the newest
+    migration, and the epoch. `meanwhile` is called when others hold the lock."""
+    pgconn = connection.pgconn
+    pgconn.send_query(_LOCK)
+    connection.wait(generators.send(pgconn))
+    waiting = select.poll()
+    waiting.register(pgconn.socket, select.POLLIN)
+    if not waiting.poll(_LOCK_MS):
+        meanwhile()
+    results = connection.wait(generators.fetch_many(pgconn))
+    _succeed(connection, results, ExecStatus.COMMAND_OK, ExecStatus.TUPLES_OK)
+    return [int(results[-1].get_value(0, column) or 0) for column in range(5)]
+
+
+def insert_rows(
+    connection: psycopg.Connection[Any], rows: Sequence[Row], then: str = "", meanwhile: Meanwhile = nothing
+) -> None:
+    """In a transaction that holds the head row, which moves to the last of `rows`; `then` is SQL to end with.
+
+    `meanwhile` is called when everything has been sent.
+    """
     end = rows[-1]
     pgconn = connection.pgconn
     pgconn.send_query((_COPY % (end.position, end.at) + then).encode())
@@ -42,7 +71,9 @@ def insert_rows(connection: psycopg.Connection[Any], rows: Sequence[Row], then: 
     for start in range(0, len(block), _PIECE_BYTES):
         connection.wait(generators.copy_to(pgconn, block[start : start + _PIECE_BYTES], flush=False))
     pgconn.put_copy_end()
-    _succeed(connection, connection.wait(generators.execute(pgconn)), ExecStatus.COMMAND_OK)
+    connection.wait(generators.send(pgconn))
+    meanwhile()
+    _succeed(connection, connection.wait(generators.fetch_many(pgconn)), ExecStatus.COMMAND_OK)
 
 
 def block_of(rows: Sequence[Row]) -> bytes:
@@ -66,9 +97,9 @@ def block_of(rows: Sequence[Row]) -> bytes:
     return b"".join(parts)
 
 
-def _succeed(connection: psycopg.Connection[Any], results: Sequence[Any], status: ExecStatus) -> None:
+def _succeed(connection: psycopg.Connection[Any], results: Sequence[Any], *statuses: ExecStatus) -> None:
     for result in results:
-        if result.status != status:
+        if result.status not in statuses:
             if connection.pgconn.status == ConnStatus.BAD:
                 raise psycopg.OperationalError(result.get_error_message())
             raise errors.error_from_result(result)
