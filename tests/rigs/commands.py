@@ -6,10 +6,12 @@ import json
 import os
 import subprocess
 import sys
+from contextlib import ExitStack
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
-from tests.rigs.processes import ROOT
+from tests.rigs.born import Born
 
 
 def typed(*arguments: str, store: Path | str | None = None, said: str = "") -> subprocess.CompletedProcess[str]:
@@ -17,16 +19,19 @@ def typed(*arguments: str, store: Path | str | None = None, said: str = "") -> s
     kept = {name: value for name, value in os.environ.items() if not name.startswith("CLEW_")}
     environment = {**kept, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "COLUMNS": "200"}
     more = ["--store", str(store)] if store is not None else []
-    return subprocess.run(
-        [sys.executable, "-m", "clew", *arguments, *more],
-        env=environment,
-        cwd=ROOT,
-        input=said,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    with ExitStack() as open_files:
+        stdin, stdout, stderr = (open_files.enter_context(TemporaryFile("w+")) for _ in range(3))
+        stdin.write(said)
+        stdin.seek(0)
+        standard = {"stdin": stdin.fileno(), "stdout": stdout.fileno(), "stderr": stderr.fileno()}
+        process = Born(*arguments, *more, environment=environment, **standard)
+        try:
+            code = process.wait(60)
+        finally:
+            process.kill()
+        for written in (stdout, stderr):
+            written.seek(0)
+        return subprocess.CompletedProcess(arguments, code, stdout.read(), stderr.read())
 
 
 def shown(*arguments: str, store: Path | str | None = None) -> str:

@@ -13,9 +13,11 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import httpx2
+
+from tests.rigs.born import Born
 
 ROOT = Path(__file__).resolve().parents[2]
 SHARED = ROOT.parent / "shared"
@@ -31,20 +33,21 @@ def free_port() -> int:
         return port
 
 
-def wait_for(url: str, process: subprocess.Popen[bytes]) -> None:
+def wait_for(url: str, process: subprocess.Popen[bytes] | Born) -> None:
     end = time.monotonic() + _START_SECONDS
     while time.monotonic() < end:
         if process.poll() is not None:
             raise RuntimeError(f"the process for {url} ended with {process.returncode}")
         try:
-            if httpx2.get(url, timeout=5).is_success:
+            # Certificates take longer to load than most answers to come.
+            if httpx2.get(url, timeout=5, verify=False).is_success:
                 return
         except httpx2.TransportError:
             time.sleep(0.03)
     raise TimeoutError(f"{url} did not answer within {_START_SECONDS:g} s")
 
 
-def end(process: subprocess.Popen[bytes], how: int = signal.SIGTERM) -> None:
+def end(process: subprocess.Popen[bytes] | Born, how: int = signal.SIGTERM) -> None:
     if process.poll() is None:
         process.send_signal(how)
     try:
@@ -68,11 +71,21 @@ def upstream(*options: str, module: str | None = None) -> Iterator[str]:
         end(process)
 
 
-def clew(*arguments: str, environment: Mapping[str, str], days: int = 0, **options: Any) -> subprocess.Popen[bytes]:
-    """A `clew` process of this checkout. `days` is how far its clock is off."""
-    program = ["tests.rigs.another_day", str(days)] if days else ["clew"]
-    every = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), **environment}
-    return subprocess.Popen([sys.executable, "-m", *program, *arguments], env=every, cwd=ROOT, **options)
+def clew(*arguments: str, environment: Mapping[str, str], **options: Any) -> subprocess.Popen[bytes]:
+    """A `clew` process of this checkout that loads all by itself."""
+    command = [sys.executable, "-m", "clew", *arguments]
+    return subprocess.Popen(command, env=_with_ours(environment), cwd=ROOT, **options)
+
+
+def _with_ours(environment: Mapping[str, str]) -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), **environment}
+
+
+def _born(*arguments: str, environment: Mapping[str, str], stdout: int | None = None, days: int = 0) -> Born:
+    with open(os.devnull, "r+b") as nowhere:
+        none = nowhere.fileno()
+        out = none if stdout is None else stdout
+        return Born(*arguments, environment=_with_ours(environment), stdin=none, stdout=out, stderr=2, days=days)
 
 
 @dataclass
@@ -87,7 +100,7 @@ class Server:
     environment: Mapping[str, str] = field(default_factory=dict)
     port: int = field(default_factory=free_port)
     days: int = 0
-    process: subprocess.Popen[bytes] | None = None
+    process: Born | None = None
 
     @property
     def url(self) -> str:
@@ -95,7 +108,7 @@ class Server:
 
     def start(self) -> None:
         arguments = ["serve", "--port", str(self.port), "--store", str(self.store), *self.options]
-        self.process = clew(*arguments, environment=self.environment, days=self.days, stdout=subprocess.DEVNULL)
+        self.process = _born(*arguments, environment=self.environment, days=self.days)
         wait_for(f"{self.url}/healthz", self.process)
 
     def kill(self) -> None:
@@ -121,13 +134,18 @@ class Worker:
     store: str
     options: Sequence[str] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
-    process: subprocess.Popen[bytes] | None = None
+    process: Born | None = None
+    _says: IO[str] | None = None
 
     def start(self) -> None:
         arguments = ["work", "--store", self.store, *self.options]
-        self.process = clew(*arguments, environment=self.environment, stdout=subprocess.PIPE)
-        assert self.process.stdout is not None
-        if not self.process.stdout.readline():
+        reading, writing = os.pipe()
+        self._says = os.fdopen(reading)
+        try:
+            self.process = _born(*arguments, environment=self.environment, stdout=writing)
+        finally:
+            os.close(writing)
+        if not self._says.readline():
             code = self.process.wait()
             self._close()
             raise RuntimeError(f"the worker ended with {code}")
@@ -143,9 +161,8 @@ class Worker:
             self._close()
 
     def _close(self) -> None:
-        assert self.process is not None
-        assert self.process.stdout is not None
-        self.process.stdout.close()
+        assert self._says is not None
+        self._says.close()
 
 
 @dataclass
