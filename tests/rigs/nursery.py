@@ -24,7 +24,6 @@ from typing import Any, NoReturn
 _LOADED = (
     "clew.server.app",
     "clew.wiring",
-    "clew.demo",
     "psycopg_pool",
     "rich.progress",
     "rich.table",
@@ -40,6 +39,7 @@ _FIRST_OF_OURS = 3
 def main() -> None:
     for name in _LOADED:
         importlib.import_module(name)
+    assert "clew.cli" not in sys.modules
     gc.collect()
     gc.freeze()
     # Whoever interrupts the tests ends us by closing the socket.
