@@ -135,15 +135,15 @@ class Worker:
                 await hand.fail("server_error", f"the server had an error: {type(error).__name__}: {error}")
         except StaleFence:
             logger.info("run %s is somebody else's now", hand.run_id)
-        except ClewError:
-            logger.exception("run %s could not be ended; it is tried again", hand.run_id)
+        except ClewError as why:
+            logger.error("run %s could not be ended; it is tried again: %s", hand.run_id, why)
 
     async def _sweep_for_ever(self) -> None:
         while True:
             try:
                 await self._sweep()
-            except ClewError:
-                logger.exception("looking for runs failed; tried again in %s s", _SWEEP_SECONDS)
+            except ClewError as why:
+                logger.error("looking for runs failed; tried again in %s s: %s", _SWEEP_SECONDS, why)
             await asyncio.sleep(_SWEEP_SECONDS)
 
     async def _sweep(self) -> None:
@@ -164,8 +164,8 @@ class Worker:
             try:
                 while not self._stopping and await self._claim(claims) == _CLAIM_RUNS_MAX:
                     pass
-            except ClewError:
-                logger.exception("claiming runs failed; tried again in %s s", _SWEEP_SECONDS)
+            except ClewError as why:
+                logger.error("claiming runs failed; tried again in %s s: %s", _SWEEP_SECONDS, why)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(claims.wanted.wait(), _SWEEP_SECONDS)
 
@@ -181,12 +181,12 @@ class Worker:
             await asyncio.sleep(self._driving.lease_seconds / 3)
             try:
                 await claims.renew(list(self._hands.values()))
-            except ClewError:
-                logger.exception("leases could not be renewed; runs may go on elsewhere")
+            except ClewError as why:
+                logger.error("leases could not be renewed; runs may go on elsewhere: %s", why)
 
     async def _expire(self, row: run_board.BoardRow) -> None:
         command = ExpireRun(thread_id=row.thread_id, run_id=row.run_id, now=self._driving.now())
         try:
             await self._driving.desk.on_thread(row.thread_id, lambda: command, actor=self._driving.worker)
-        except Refused:
-            logger.exception("run %s could not expire", row.run_id)
+        except Refused as why:
+            logger.error("run %s could not expire: %s", row.run_id, why)

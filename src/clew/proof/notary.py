@@ -74,9 +74,9 @@ class Notary:
             except CannotSign as why:
                 logger.error("no checkpoints are signed by this process: %s", why)
                 return
-            except ClewError:
+            except ClewError as why:
                 # The tree has time until the store is back.
-                logger.warning("checkpoints wait for the store", exc_info=True)
+                logger.warning("checkpoints wait for the store: %s", why)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._woken.wait(), _POLL_SECONDS)
                 # Processes that were woken by the same events should not all come at once.

@@ -26,7 +26,7 @@ from starlette.types import Receive, Scope, Send
 
 from clew.desk import Key
 from clew.engine.engine import Engine
-from clew.errors import PastIsReadOnly
+from clew.errors import ClewError, PastIsReadOnly
 from clew.ids import new_id
 from clew.log import Reader
 from clew.past import Point, point_of
@@ -186,7 +186,9 @@ class Endpoint:
         except Exception as error:
             answer = self._manners.to_answer(error, call)
             if answer.status >= 500:
-                logger.error("%s %s failed", scope["method"], scope["path"], exc_info=error)
+                # What has a name here says what happened; of anything else one wants to know where.
+                where = None if isinstance(error, ClewError) else error
+                logger.error("%s %s failed: %s", scope["method"], scope["path"], error, exc_info=where)
         common = self._manners.headers(request_id, started)
         if isinstance(answer, Stream):
             await _send_stream(answer, (*common, *answer.headers), receive, send)
