@@ -37,7 +37,7 @@ def pytest_configure_node(node: Any) -> None:
 
 
 def pytest_collection_finish() -> None:
-    """What is loaded by now stays for good: looking through it for garbage again and again takes a tenth of the time."""
+    """What is loaded by now stays: looking through it for garbage again and again takes a tenth of the time."""
     gc.collect()
     gc.freeze()
 
