@@ -7,7 +7,7 @@ came after it by itself, so that what it says is never behind. For the past ther
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from clew.events.base import Event, Recorded
@@ -53,28 +53,29 @@ class ThreadStats:
 
     def after(self, recorded: Recorded[Event]) -> ThreadStats:
         """Once more is counted."""
-        seen = replace(self, version=recorded.version, counted=self.counted + 1, active_at=recorded.at)
+        messages, runs, given, answered = self.messages, self.runs, self.input_tokens, self.output_tokens
         match recorded.event:
             case MessageAppended():
-                return replace(seen, messages=self.messages + 1)
+                messages += 1
             case MessageRemoved():
-                return replace(seen, messages=self.messages - 1)
+                messages -= 1
             case RunQueued():
-                return replace(seen, runs=self.runs + 1)
+                runs += 1
             case ModelAnswered(usage=usage) if usage is not None:
-                given, answered = self.input_tokens + usage.input, self.output_tokens + usage.output
-                return replace(seen, input_tokens=given, output_tokens=answered)
-            case _:
-                return seen
+                given, answered = given + usage.input, answered + usage.output
+        version, counted = recorded.version, self.counted + 1
+        return ThreadStats(self.thread_id, version, counted, messages, runs, given, answered, recorded.at)
 
 
 def _count(recorded: Recorded[Any], rows: Rows) -> None:
     found = rows.get(STATS, recorded.stream)
     before = ThreadStats(**found) if found is not None else ThreadStats(recorded.stream)
     now = before.after(recorded)
-    rows.put(STATS, **asdict(now))
+    # The columns are the fields; `asdict` would copy each value deeply.
+    columns = {name: getattr(now, name) for name in _COLUMNS}
+    rows.put(STATS, **columns)
     if now.counted % MARK_EVERY_EVENTS == 0:
-        rows.add(MARKS, **asdict(now))
+        rows.add(MARKS, **columns)
 
 
 _COUNTED = (ThreadCreated, ThreadForked, MessageAppended, MessageRemoved, RunQueued, ModelAnswered)
