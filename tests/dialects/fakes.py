@@ -23,9 +23,11 @@ def answer(
     finish: str = "stop",
     refusal: str | None = None,
     reasoning: tuple[str, ...] = (),
+    stop_sequence: str | None = None,
 ) -> Answer:
     reason = "tool_calls" if calls and finish == "stop" else finish
-    return Answer(text, refusal, tuple(calls), reasoning, reason, "fake-1", USAGE, {"prompt_tokens": 20}, {})
+    said = (text, refusal, tuple(calls), reasoning, reason)
+    return Answer(*said, "fake-1", USAGE, {"prompt_tokens": 20}, {}, stop_sequence=stop_sequence)
 
 
 def call(name: str, arguments: str, tool_call_id: str | None = None) -> CalledTool:
@@ -100,6 +102,9 @@ class Fake:
             case "long":
                 yield TextPiece("It was a dark")
                 yield answer("It was a dark", finish="length")
+            case "stops":
+                yield TextPiece("It was a dark")
+                yield answer("It was a dark", stop_sequence=" and")
             case "refuses":
                 yield answer(refusal="I would rather not.")
             case "fails":

@@ -159,6 +159,16 @@ def test_each_stop_reason_has_its_meaning(stop_reason: str, finish: str) -> None
     assert ANTHROPIC.answer(whole, ANTHROPIC.plain).finish_reason == finish
 
 
+def test_the_sequence_that_ended_an_answer_is_kept() -> None:
+    end = {"stop_reason": "stop_sequence", "stop_sequence": "\n\nHuman:"}
+    whole = json_reply(message({"type": "text", "text": "Hel"}, **end))
+    for answer in (
+        answer_of(*ANTHROPIC.begun, *ended("stop_sequence", stop_sequence=end["stop_sequence"])),
+        ANTHROPIC.answer(whole, ANTHROPIC.plain),
+    ):
+        assert (answer.finish_reason, answer.stop_sequence) == ("stop", "\n\nHuman:")
+
+
 def test_why_it_was_refused_is_kept() -> None:
     details = {"type": "refusal", "category": "bio", "explanation": "This was declined."}
     for answer in (

@@ -141,6 +141,7 @@ def answer_command(
         step_id=attempt.calls_step_id if calls else attempt.message_step_id,
         model=answer.model,
         finish_reason=answer.finish_reason,
+        stop_sequence=answer.stop_sequence,
         usage=answer.usage,
         usage_reported=answer.usage_reported,
         provider_ids=answer.provider_ids,

@@ -159,7 +159,8 @@ class ModelAnswered(Event):
     """`usage_reported` is the provider's own object, `usage` the same in our words; None when it sent none.
 
     `step_id` is the step that bears the usage: of the two steps that a message with tool calls makes, the last.
-    `price` is None when no table knows one: that is an unpriced call, not a free one.
+    `price` is None when no table knows one: that is an unpriced call, not a free one. `stop_sequence` is the one of
+    those asked for that ended the answer, where the provider tells.
     """
 
     kind: ClassVar[str] = "model.answered"
@@ -171,6 +172,7 @@ class ModelAnswered(Event):
     step_id: str
     model: str
     finish_reason: str
+    stop_sequence: str | None = None
     usage: Usage | None = None
     usage_reported: JsonObject | None = None
     provider_ids: dict[str, str] = {}

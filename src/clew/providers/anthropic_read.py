@@ -97,6 +97,7 @@ class Gathering:
         self._calls = 0
         self._usage: JsonObject | None = None
         self._stop_details: Any = None
+        self._stop_sequence: str | None = None
         self.finish_reason: str | None = None
         self.over = False
 
@@ -148,6 +149,8 @@ class Gathering:
             self._usage = {**(self._usage or {}), **said}
         if isinstance(message.get("stop_details"), dict):
             self._stop_details = message["stop_details"]
+        if isinstance(message.get("stop_sequence"), str):
+            self._stop_sequence = message["stop_sequence"]
         reason = message.get("stop_reason")
         if isinstance(reason, str):
             self.finish_reason = _FINISH.get(reason, reason)
@@ -229,6 +232,7 @@ class Gathering:
             usage_reported=self._usage,
             provider_ids={name: value for name, value in ids.items() if value},
             pricing_context=_pricing_context(self._usage or {}),
+            stop_sequence=self._stop_sequence,
         )
 
 

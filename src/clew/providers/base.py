@@ -79,7 +79,8 @@ class CalledTool:
 class Answer:
     """A whole answer. `finish_reason` is stop, tool_calls, length, content_filter, or the provider's own word.
 
-    `pricing_context` is empty when the standard price holds.
+    `pricing_context` is empty when the standard price holds. `stop_sequence` is the one of those asked for that ended
+    it, where the provider tells.
     """
 
     text: str | None
@@ -92,6 +93,7 @@ class Answer:
     usage_reported: JsonObject | None
     provider_ids: dict[str, str]
     pricing_context: PricingContext = field(default_factory=dict)
+    stop_sequence: str | None = None
 
 
 Piece: TypeAlias = TextPiece | ReasoningPiece | CallPiece | UsageSoFar | Answer

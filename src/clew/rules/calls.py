@@ -162,6 +162,7 @@ def record_answer(command: RecordAnswer, thread: Thread) -> Sequence[ThreadStrea
         step_id=command.step_id,
         model=command.model,
         finish_reason=command.finish_reason,
+        stop_sequence=command.stop_sequence,
         usage=command.usage,
         usage_reported=command.usage_reported,
         provider_ids=command.provider_ids,

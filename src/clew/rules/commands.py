@@ -280,6 +280,7 @@ class RecordAnswer:
     calls: tuple[AnsweredCall, ...]
     price: Price | None = None
     pricing_context: PricingContext = field(default_factory=dict)
+    stop_sequence: str | None = None
     reasoning_model: str | None = None
     reasoning_tokens: Tokens | None = None
 

@@ -220,6 +220,16 @@ def test_a_refusal_and_an_answer_cut_short(client: Anthropic) -> None:
     assert (cut.stop_reason, said(cut)) == ("max_tokens", "It was a dark")
 
 
+def test_an_answer_that_a_stop_sequence_ended(client: Anthropic) -> None:
+    asked: Any = {"model": "stops", "max_tokens": 64, "messages": [user("Tell me")], "stop_sequences": ["Fin", " and"]}
+    message = client.messages.create(**asked)
+    assert (message.stop_reason, message.stop_sequence, said(message)) == ("stop_sequence", " and", "It was a dark")
+    with client.messages.stream(**asked) as stream:
+        streamed = stream.get_final_message()
+    assert (streamed.stop_reason, streamed.stop_sequence) == ("stop_sequence", " and")
+    assert client.get(f"/v1/messages/{message.id}", cast_to=type(message)) == message
+
+
 def test_counting(client: Anthropic) -> None:
     few = client.messages.count_tokens(model="echo", messages=[user("Hello")]).input_tokens
     more = client.messages.count_tokens(

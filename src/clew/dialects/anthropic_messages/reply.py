@@ -73,6 +73,7 @@ class Reply:
     estimate: int = 0
     _answered: bool = False
     _finish_reason: str = ""
+    _stop_sequence: str | None = None
     _refused: bool = False
     _served: set[str] = field(default_factory=set)
     # Of the newest answer: blocks that wait for the event of a call that stands before them.
@@ -113,6 +114,7 @@ class Reply:
     def _answer(self, event: ModelAnswered) -> None:
         self._release()
         self._answered, self._finish_reason = True, event.finish_reason
+        self._stop_sequence = event.stop_sequence
         self.calls.append(event.usage if event.usage is not None else Usage(input=self.estimate))
 
     def _reasoning(self, event: ReasoningRecorded) -> None:
@@ -165,6 +167,8 @@ class Reply:
         match event:
             case RunActionRequired():
                 self._stop("tool_use")
+            case RunCompleted() if self._finish_reason == "stop" and self._stop_sequence is not None:
+                self._stop("stop_sequence")
             case RunCompleted():
                 own = self._finish_reason if self._finish_reason in _KNOWN_STOPS else "end_turn"
                 self._stop("refusal" if self._refused else _STOPS.get(self._finish_reason, own))
@@ -194,6 +198,10 @@ class Reply:
 
     # What is shown
 
+    @property
+    def stop_sequence(self) -> str | None:
+        return self._stop_sequence if self.stop_reason == "stop_sequence" else None
+
     def message(self) -> Object:
         return {
             "id": self.id,
@@ -202,7 +210,7 @@ class Reply:
             "model": self.model,
             "content": self.blocks,
             "stop_reason": self.stop_reason,
-            "stop_sequence": None,
+            "stop_sequence": self.stop_sequence,
             "stop_details": self.stop_details(),
             "usage": self.usage(),
         }

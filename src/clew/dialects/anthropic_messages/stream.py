@@ -175,7 +175,7 @@ class ReplyEncoder:
             return
         delta = {
             "stop_reason": self.reply.stop_reason,
-            "stop_sequence": None,
+            "stop_sequence": self.reply.stop_sequence,
             "stop_details": self.reply.stop_details(),
         }
         self._add((version, _END), "message_delta", delta=delta, usage=self.reply.usage())

@@ -213,6 +213,7 @@ class Recording:
             tool_calls=tuple(calls),
             reasoning=reasoning,
             finish_reason=answered.finish_reason,
+            stop_sequence=answered.stop_sequence,
             model=answered.model,
             usage=answered.usage,
             usage_reported=answered.usage_reported,
