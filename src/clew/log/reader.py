@@ -182,7 +182,7 @@ class Reader:
     def hashes(self, after: int, limit: int) -> list[tuple[int, bytes]]:
         """Positions and chain hashes of events above `after`: what the Merkle tree is made of."""
         sql = (
-            f"select {self._position}, hash from events where partition = 0 and {self._position} > ?"
+            f"select {self._position}, hash from events where {self._here} and {self._position} > ?"
             f" order by {self._position} limit ?"
         )
         return [(row[0], row[1]) for row in self.rows(sql, (after, limit))]
