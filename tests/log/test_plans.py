@@ -1,0 +1,63 @@
+"""How SQLite goes about questions that must not cost what the log has: it is asked, not timed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from clew.events.thread import ThreadChanged
+from clew.log import Log, Reader, open_store
+from clew.log.reader import EventCache
+
+QUESTIONS: dict[str, Callable[[Reader], object]] = {
+    "events": lambda reader: reader.events([1, 2]),
+    "stream": lambda reader: reader.stream("thread_1", after=3, limit=5),
+    "follow": lambda reader: reader.follow(7, 10),
+    "sealed": lambda reader: reader.sealed(7, 10),
+    "evidence": lambda reader: reader.evidence(7, 10),
+    "evidence of a stream": lambda reader: reader.evidence(7, 10, "thread_1"),
+    "hashes": lambda reader: reader.hashes(7, 10),
+    "version": lambda reader: reader.version("thread_1"),
+    "version as of": lambda reader: reader.version("thread_1", 7),
+    "position at": lambda reader: reader.position_at(1),
+    "times": lambda reader: reader.times_of([1, 2]),
+}
+
+
+class Explaining(Reader):
+    """Keeps how each question would be answered."""
+
+    def __init__(self, cursor: Any) -> None:
+        super().__init__(cursor, EventCache())
+        self.plans: list[str] = []
+
+    def head(self) -> int:
+        """One step from the end of the table, which SQLite calls a scan."""
+        return 7
+
+    def rows(self, sql: str, parameters: Sequence[object] = ()) -> list[Any]:
+        self.plans += [str(tuple(row)[-1]) for row in super().rows(f"explain query plan {sql}", parameters)]
+        return super().rows(sql, parameters)
+
+
+@pytest.mark.parametrize("name", QUESTIONS)
+def test_a_question_reads_what_it_asks_for_and_not_the_log(name: str, tmp_path: Path) -> None:
+    async def main() -> Explaining:
+        log = Log(open_store(str(tmp_path / "log.db")))
+        await log.append("thread_1", [ThreadChanged(metadata={})], after=0)
+        with log.store.snapshot() as cursor:
+            reader = Explaining(cursor)
+            QUESTIONS[name](reader)
+        log.close()
+        return reader
+
+    reader = asyncio.run(main())
+    of_events = [plan for plan in reader.plans if " events" in plan]
+    assert of_events, reader.plans
+    for plan in of_events:
+        assert plan.startswith("SEARCH"), plan
+        assert any(by in plan for by in ("rowid>?", "rowid=?", "rowid<?", "originator_id=?")), plan
