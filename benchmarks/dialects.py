@@ -1,8 +1,9 @@
 """What a dialect adds to the native call: a turn of a conversation through it, and the same turn without any.
 
-A turn is one request: what the user says is appended, a run is queued, and its outcome is waited for. Beside each
-turn through a dialect the same is done by an endpoint that knows no dialect. Server and client share one event loop,
-so that nothing else comes between them, and the model is a script that answers at once.
+A turn is one request: what the user says is appended, a run is queued, and its outcome is waited for; OpenAI's
+Assistants API appends by a request of its own, and that is what is measured there. Beside each request through a
+dialect the same is done by an endpoint that knows no dialect. Server and client share one event loop, so that nothing
+else comes between them, and the model is a script that answers at once.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ from clew.events.base import Recorded
 from clew.events.content import text
 from clew.events.run import Limits, RunQueued
 from clew.ids import DEFAULT_TENANT, new_id
-from clew.rules.commands import CreateThread, QueueRun
+from clew.rules.commands import AppendMessages, CreateThread, QueueRun
 from clew.server.app import make_app
 from clew.settings import Settings
 from clew.wiring import make_engine
@@ -84,18 +85,48 @@ def native(engine: Engine) -> Route:
     return Route("/native/{thread_id}", turn, methods=["POST"])
 
 
+def native_append(engine: Engine) -> Route:
+    """A message more, and nothing else."""
+
+    async def append(request: Request) -> Response:
+        said = orjson.loads(await request.body())["inputs"]
+        thread_id = request.path_params["thread_id"]
+        new = thread_id == "new"
+        thread_id = new_id("thread") if new else thread_id
+        messages = (new_message("user", text(said)),)
+        begin = CreateThread(
+            thread_id=thread_id,
+            tenant=DEFAULT_TENANT,
+            dialect="benchmark",
+            metadata={},
+            tool_resources={},
+            messages=messages,
+        )
+        more = AppendMessages(thread_id=thread_id, messages=messages)
+        await engine.desk.on_thread(thread_id, lambda: begin if new else more, new=new)
+        return Response(orjson.dumps({"conversation_id": thread_id}))
+
+    return Route("/native/{thread_id}/messages", append, methods=["POST"])
+
+
 @dataclass(frozen=True)
 class Way:
-    """How a turn is taken: the first one, and another one behind the answer that had that id, under that name."""
+    """How a turn is taken: the first one, and another one behind the answer that had that id, under the first of these
+    names that it has."""
 
     name: str
     first: Callable[[str], tuple[str, dict[str, object]]]
     next: Callable[[str, str], tuple[str, dict[str, object]]]
-    id: str = "conversation_id"
+    ids: tuple[str, ...] = ("conversation_id",)
 
 
 NATIVE = Way(
     "native", lambda said: ("/native/new", {"inputs": said}), lambda id, said: (f"/native/{id}", {"inputs": said})
+)
+NATIVE_APPEND = Way(
+    "native_append",
+    lambda said: ("/native/new/messages", {"inputs": said}),
+    lambda id, said: (f"/native/{id}/messages", {"inputs": said}),
 )
 
 
@@ -105,17 +136,33 @@ def message(said: str, **thread: str) -> tuple[str, dict[str, object]]:
     return "/anthropic/v1/messages", {**about, "thread": thread}
 
 
+# Each with what it is compared to.
 DIALECTS = (
-    Way(
-        "mistral",
-        lambda said: ("/mistral/v1/conversations", {"model": "scripted", "inputs": said}),
-        lambda id, said: (f"/mistral/v1/conversations/{id}", {"inputs": said}),
+    (
+        Way(
+            "openai_append",
+            lambda said: ("/v1/threads", {"messages": [{"role": "user", "content": said}]}),
+            lambda id, said: (f"/v1/threads/{id}/messages", {"role": "user", "content": said}),
+            ("thread_id", "id"),
+        ),
+        NATIVE_APPEND,
     ),
-    Way(
-        "anthropic",
-        lambda said: message(said, type="create"),
-        lambda id, said: message(said, type="continue", previous_message_id=id),
-        "id",
+    (
+        Way(
+            "mistral",
+            lambda said: ("/mistral/v1/conversations", {"model": "scripted", "inputs": said}),
+            lambda id, said: (f"/mistral/v1/conversations/{id}", {"inputs": said}),
+        ),
+        NATIVE,
+    ),
+    (
+        Way(
+            "anthropic",
+            lambda said: message(said, type="create"),
+            lambda id, said: message(said, type="continue", previous_message_id=id),
+            ("id",),
+        ),
+        NATIVE,
     ),
 )
 
@@ -125,7 +172,9 @@ async def serving(store: Path) -> AsyncIterator[int]:
     """The server on a free port of this machine, in this event loop."""
     engine = make_engine(Settings(store=str(store), default_provider="scripted"))
     served = make_app(engine)
-    app = Starlette(routes=[native(engine), Mount("/", app=served)], lifespan=served.lifespan_context)
+    app = Starlette(
+        routes=[native(engine), native_append(engine), Mount("/", app=served)], lifespan=served.lifespan_context
+    )
     config = uvicorn.Config(app, log_level="warning", lifespan="on", timeout_graceful_shutdown=1)
     server = uvicorn.Server(config)
     with contextlib.closing(socket.socket()) as listening:
@@ -165,7 +214,8 @@ async def turns(connection: Connection, ways: Sequence[Way], count: int) -> dict
             answer = await connection.request("POST", path, body)
             cpu = time.process_time() - cpu
             assert answer.status == 200, answer.body[-300:]
-            ids[way.name] = orjson.loads(answer.body)[way.id]
+            told = orjson.loads(answer.body)
+            ids[way.name] = next(told[name] for name in way.ids if name in told)
             if not begins:
                 took[way.name].seconds.append(answer.seconds)
                 took[way.name].cpu_seconds.append(cpu)
@@ -174,11 +224,11 @@ async def turns(connection: Connection, ways: Sequence[Way], count: int) -> dict
 
 async def measure(store: Path, count: int) -> Figures:
     async with serving(store) as port, connections(port, 1) as [connection]:
-        await turns(connection, (NATIVE, *DIALECTS), min(count, 4 * _TURNS_OF_A_THREAD))
         found: Figures = {}
-        for way in DIALECTS:
-            took = await turns(connection, (NATIVE, way), count)
-            without, through = took[NATIVE.name], took[way.name]
+        for way, plain in DIALECTS:
+            await turns(connection, (plain, way), min(count, 4 * _TURNS_OF_A_THREAD))
+            took = await turns(connection, (plain, way), count)
+            without, through = took[plain.name], took[way.name]
             more = statistics.median(through.seconds) - statistics.median(without.seconds)
             more_cpu = statistics.median(through.cpu_seconds) - statistics.median(without.cpu_seconds)
             found[way.name] = {

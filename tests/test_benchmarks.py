@@ -132,6 +132,8 @@ FIGURES = {
         "processes.2.streams_at_once.delta_p99_ms",
     ],
     "dialects": [
+        "dialects.openai_append.native.p50_ms",
+        "dialects.openai_append.dialect.p50_ms",
         "dialects.mistral.native.p50_ms",
         "dialects.mistral.dialect.p50_ms",
         "dialects.mistral.dialect.p99_ms",
