@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -51,14 +50,14 @@ def told(recording: Recording) -> list[Difference]:
 
 def changed(recording: Recording, version: int, event: Event) -> Recording:
     events = list(recording.events)
-    events[version - 1] = replace(events[version - 1], event=event)
+    events[version - 1] = events[version - 1]._replace(event=event)
     return Recording(recording.thread_id, events, recording.lineage)
 
 
 def without(recording: Recording, version: int) -> Recording:
     """As if event `version` had never been."""
     kept = [one for one in recording.events if one.version != version]
-    events = [replace(one, version=number) for number, one in enumerate(kept, 1)]
+    events = [one._replace(version=number) for number, one in enumerate(kept, 1)]
     return Recording(recording.thread_id, events, recording.lineage)
 
 
@@ -129,7 +128,7 @@ def test_an_event_that_does_not_come_any_more_is_told_by_its_kind() -> None:
     recording = golden("client_tools")
     waits = next(one for one in recording.events if one.event.kind == "run.action_required")
     end = next(one for one in recording.events if isinstance(one.event, RunCompleted))
-    events = [*recording.events[: waits.version], replace(end, version=waits.version + 1)]
+    events = [*recording.events[: waits.version], end._replace(version=waits.version + 1)]
     [difference] = told(Recording(recording.thread_id, events))
     assert (difference.version, difference.field) == (waits.version + 1, "kind")
     assert (difference.recorded, difference.today) == ("run.completed", None)

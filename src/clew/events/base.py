@@ -7,8 +7,7 @@ topic, so classes and modules may move without touching the log. A default value
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
@@ -40,9 +39,8 @@ class Event(Value):
 E_co = TypeVar("E_co", bound=Event, covariant=True)
 
 
-@dataclass(frozen=True, slots=True)
-class Recorded(Generic[E_co]):
-    """An event with its place in the log.
+class Recorded(NamedTuple, Generic[E_co]):
+    """An event with its place in the log. A tuple, as there is one for every event that is written or read.
 
     `position` counts through the whole log in commit order, `version` through the stream, both from 1.
     `at` is in microseconds since 1970 and never goes back along positions.

@@ -126,17 +126,18 @@ class Sealer:
         self, stream: str, before: Head, actor: str | None, events: Iterable[Sealable], partition: int = 0
     ) -> list[Row]:
         """Free of conflicts by its caller, who knows that `before` is where the stream ends."""
-        at = self._at
+        at, position = self._at, self._position
         version, hashed = before
         sealed: list[Row] = []
         for event in events:
             kind, state = event.kind, event.state
-            self._position += 1
+            position += 1
             version += 1
             salt = next(self._salts)
             body = body_hash(salt, state)
             hashed = chain_hash(hashed, partition, stream, version, kind, at, actor, body)
-            sealed.append(Row(self._position, partition, stream, version, kind, at, actor, state, salt, body, hashed))
+            sealed.append(Row(position, partition, stream, version, kind, at, actor, state, salt, body, hashed))
+        self._position = position
         self.learn(stream, Head(version, hashed))
         return sealed
 

@@ -10,8 +10,7 @@ import asyncio
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 from clew.errors import StoreFailed, StoreLost
 from clew.events.base import Event, Recorded
@@ -30,8 +29,7 @@ T = TypeVar("T")
 Listener = Callable[[Sequence[Recorded[Event]]], None]
 
 
-@dataclass(frozen=True, slots=True)
-class Appended:
+class Appended(NamedTuple):
     """What an append came to. `repeated` when its idempotency key had been seen: the events are the first ones."""
 
     events: list[Recorded[Event]]
@@ -126,8 +124,7 @@ class Log:
             state = codec.encode(event)
             size_bytes += len(state)
             encoded.append(Encoded(event, event.kind, state))
-        append = Append(stream, encoded, after, actor, key, fingerprint, size_bytes)
-        append.settled = settled
+        append = Append(stream, encoded, after, actor, key, fingerprint, size_bytes, settled)
         outcome: Outcome = await self._submit(append)
         if isinstance(outcome, FirstOutcome):
             with self.reading() as reader:
@@ -175,7 +172,11 @@ class Log:
         by_loop: dict[asyncio.AbstractEventLoop, list[Task]] = {}
         for task in tasks:
             assert task.future is not None
-            by_loop.setdefault(task.future.get_loop(), []).append(task)
+            loop = task.future.get_loop()
+            if loop in by_loop:
+                by_loop[loop].append(task)
+            else:
+                by_loop[loop] = [task]
         for loop, mine in by_loop.items():
             if loop is _running_loop():
                 self._settle(mine)
@@ -194,7 +195,10 @@ class Log:
         for task in tasks:
             if isinstance(task, Append) and isinstance(task.outcome, list):
                 committed += task.outcome
-                self._note(task, task.outcome)
+                if task.settled is not None:
+                    task.settled()
+                if task.size_bytes <= CACHED_BYTES_MAX:
+                    self.cache.add(task.outcome)
         if committed:
             for listener in (*self._listeners, *self._own_listeners):
                 listener(committed)
@@ -207,13 +211,6 @@ class Log:
                 future.set_exception(error)
             else:
                 future.set_result(task.outcome)
-
-    def _note(self, append: Append, recorded: Sequence[Recorded[Event]]) -> None:
-        if append.settled is not None:
-            append.settled()
-        if append.size_bytes <= CACHED_BYTES_MAX:
-            for one in recorded:
-                self.cache.add(one)
 
 
 def _running_loop() -> asyncio.AbstractEventLoop | None:

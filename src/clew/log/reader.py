@@ -46,9 +46,10 @@ class EventCache:
     def get(self, position: int) -> Recorded[Event] | None:
         return self._events.get(position)
 
-    def add(self, recorded: Recorded[Event]) -> None:
-        self._events[recorded.position] = recorded
-        if len(self._events) > _CACHED_EVENTS_MAX:
+    def add(self, recorded: Sequence[Recorded[Event]]) -> None:
+        for one in recorded:
+            self._events[one.position] = one
+        while len(self._events) > _CACHED_EVENTS_MAX:
             self._events.popitem(last=False)
 
     def note_version(self, stream: str, position: int, version: int) -> None:
@@ -271,5 +272,5 @@ class Reader:
             raise Erased(thread_id=stream, version=version)
         recorded = Recorded(position, stream, version, at, actor, codec.decode(kind, state))
         if len(state) <= CACHED_BYTES_MAX:
-            self._cache.add(recorded)
+            self._cache.add((recorded,))
         return recorded

@@ -46,9 +46,9 @@ class Append:
     key: str | None = None
     fingerprint: bytes = b""
     size_bytes: int = 0
+    settled: Callable[[], None] | None = None
     outcome: Outcome | BaseException | None = None
     future: asyncio.Future[Any] | None = None
-    settled: Callable[[], None] | None = None
 
 
 @dataclass(slots=True)

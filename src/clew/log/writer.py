@@ -34,13 +34,12 @@ class Batch:
     events: int = 0
     bytes: int = 0
 
-    def has_room(self) -> bool:
-        return self.events < self.events_max and self.bytes < self.bytes_max
-
-    def add(self, append: Append) -> None:
+    def add(self, append: Append) -> bool:
+        """Whether there is room for more."""
         self.appends.append(append)
         self.events += len(append.events)
         self.bytes += append.size_bytes
+        return self.events < self.events_max and self.bytes < self.bytes_max
 
 
 class Solitude:
@@ -137,8 +136,7 @@ class Writer:
         batch = Batch(self._bytes_max)
         if not self._lone_commits:
             batch.events_max = min(BATCH_EVENTS_MAX, max(_HALF_EVENTS_MIN, self._pending // 2))
-        batch.add(task)
-        job, last = self._gather(batch)
+        job, last = self._gather(batch) if batch.add(task) else (None, False)
         self._commit(batch.appends)
         if job is not None:
             self._run(job)
@@ -151,14 +149,14 @@ class Writer:
 
     def _gather(self, batch: Batch) -> tuple[Job | None, bool]:
         """Fill `batch` with what waits; a job ends it, since it wants a transaction of its own."""
-        while batch.has_room():
-            try:
+        try:
+            while True:
                 task = self._waiting.get_nowait()
-            except queue.Empty:
-                break
-            if task is None:
-                return None, True
-            if isinstance(task, Job):
-                return task, False
-            batch.add(task)
-        return None, False
+                if task is None:
+                    return None, True
+                if isinstance(task, Job):
+                    return task, False
+                if not batch.add(task):
+                    return None, False
+        except queue.Empty:
+            return None, False

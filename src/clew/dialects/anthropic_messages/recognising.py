@@ -210,9 +210,9 @@ def as_now(reader: Reader, rows: Sequence[ItemRow]) -> list[Recorded[Event]]:
 def _as_now(first: Recorded[Event], body: Event) -> Recorded[Event]:
     match body, first.event:
         case MessageEdited(content=content), MessageAppended() as appended:
-            return replace(first, event=appended.model_copy(update={"content": content}))
+            return first._replace(event=appended.model_copy(update={"content": content}))
         case ToolReplaced(), _:
-            return replace(first, event=body.model_copy(update={"had_result": False}))
+            return first._replace(event=body.model_copy(update={"had_result": False}))
         case _:
             return first
 
