@@ -97,8 +97,9 @@ async def signed(control: Connection, events: int) -> None:
 
 
 async def measure(port: int, chosen: argparse.Namespace) -> Figures:
-    async with connections(port, chosen.clients) as made, connections(port, 1) as [control]:
+    async with connections(port, 1) as [control]:
         await signed(control, chosen.events)
+    async with connections(port, chosen.clients) as made, connections(port, 1) as [control]:
         appends = Appends(made, chosen.pause_ms / 1000)
         await appends.prepare()
         await appends.during(asyncio.create_task(asyncio.sleep(min(2.0, chosen.seconds))))
