@@ -148,10 +148,14 @@ class _Book(Generic[C, S, E]):
         return known.version != before
 
     def state(self, stream: str) -> S:
+        return self.known(stream)[1]
+
+    def known(self, stream: str) -> tuple[int, S]:
+        """The version that is known, and the state there."""
         known = self._known(stream, new=False)
         if known.behind:
             self._catch_up(stream, known)
-        return known.state
+        return known.version, known.state
 
     def heard(self, recorded: Recorded[Event]) -> None:
         known = self._states.get(recorded.stream)
@@ -331,6 +335,10 @@ class Desk:
     def thread(self, thread_id: str) -> Thread:
         """The rules' state of a thread as of now."""
         return self._threads.state(thread_id)
+
+    def thread_and_version(self, thread_id: str) -> tuple[int, Thread]:
+        """The same with the version that it is at, as far as this process has heard: an append to it tells."""
+        return self._threads.known(thread_id)
 
     def thread_at(self, reader: Reader, thread_id: str, version: int) -> Thread:
         """The rules' state of a thread after its event `version`."""

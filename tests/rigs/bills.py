@@ -29,12 +29,14 @@ async def compare_bills(url: str, server: str, threads: list[str]) -> dict[str, 
     answered = [one for one in entries if one["cost"] == "priced"]
     lost = [one for one in entries if one["cost"] == "lost"]
     known = {digests[one["model_call_id"]]: _usage(one) for one in answered}
-    missing = tuple(map(int.__sub__, billed, _summed(map(_usage, answered))))
+    given, cached, said_back = _summed(map(_usage, answered))
+    missing = (billed[0] - given, billed[1] - cached, billed[2] - said_back)
     # Whoever was cut off was not billed by this provider, nor those whose request was never answered later, because the
     # recording ends there.
     died = [digests[one["model_call_id"]] for one in lost if one["outcome"] == "lost"]
     maybe = [known[digest] for digest in died if digest in known]
-    assert missing in _sums(maybe, missing), f"the provider has billed {missing} more than the ledger, and {maybe} are lost"
+    why = f"the provider has billed {missing} more than the ledger, and {maybe} are lost"
+    assert missing in _sums(maybe, missing), why
     assert all(one["amount"] == _price(_usage(one)) for one in answered)
     total = by_thread["total"]
     assert (total["input_tokens"], total["cached_tokens"], total["output_tokens"]) == _summed(map(_usage, entries))

@@ -89,6 +89,10 @@ async def go_on(engine: Engine, spot: Spot, wish: Wish, key: Key | None) -> Done
     thread_id = spot.thread_id
 
     def make() -> ThreadCommand:
+        version, thread = engine.desk.thread_and_version(thread_id)
+        if version == spot.seen and thread.run is None and not wish.delta.results:
+            # As most turns are: there is nothing to look up.
+            return _run(thread_id, wish, wish.delta.items, spot.matched_by)
         with engine.log.reading() as reader:
             if reader.version(thread_id) != spot.seen:
                 raise Moved

@@ -148,14 +148,15 @@ def follow(
     matched: int,
     matched_by: str,
     exact: bool,
+    history: Sequence[Segment] = (),
 ) -> Spot:
     """Go along the thread from `beyond` on, and along the entries, as far as both say the same.
 
     Behind an answer stands what was said to it since, maybe by this very request, which failed then. Not `exact`: what
-    clients may drop is left out of both.
+    clients may drop is left out of both. `history` is the thread's, where it is known.
     """
     seen = reader.version(thread_id)
-    history = thread_view.segments(reader, thread_id)
+    history = history or thread_view.segments(reader, thread_id)
     place = beyond or Place(thread_id, seen)
     at_end, answered = True, False
     ids: set[str] = set()
