@@ -30,6 +30,8 @@ _READ = "begin isolation level repeatable read read only"
 # Any number that no other program is likely to take a lock under.
 _PREPARING = int.from_bytes(b"Clew:set", "big")
 _READERS_MAX = 16
+# A log that is smaller is read as soon as planned for.
+_PLANNED_FOR_MIN = 64
 # A process that is paused, or cut off, in the middle of an append holds the lock that all others wait for: the server
 # takes it back after a while, and the append is tried again.
 _OPTIONS = (
@@ -52,6 +54,8 @@ class PostgresStore:
         self.name = shown(self.dsn)
         self.writing = writing
         self._held: psycopg.Connection[Any] | None = None
+        # For how many events the statements are planned that the writing connection has prepared.
+        self._planned_for = 0
         # What the open transaction appends when it commits.
         self._adding: Sequence[Row] = ()
         self._idle: list[psycopg.Connection[Any]] = []
@@ -91,7 +95,18 @@ class PostgresStore:
             if migration > self._known_migration:
                 raise NewerStore(path=self.name, found=migration, known=self._known_migration)
             self._note_clock(now)
+            self._plan_anew(connection, position)
             yield PostgresCursor(connection.cursor()), End(position, at, now, epoch)
+
+    def _plan_anew(self, connection: psycopg.Connection[Any], events: int) -> None:
+        """Whenever the log has doubled: PostgreSQL keeps the plan of a prepared statement until somebody analyses its
+        tables, and the one that was good for a log that began a minute ago reads it all to find a stream's end.
+
+        Connections that read need it not: psycopg prepares nothing across the rollback that their snapshots end with.
+        """
+        if events >= max(_PLANNED_FOR_MIN, 2 * self._planned_for):
+            connection.execute("discard plans", prepare=False)
+            self._planned_for = events
 
     @contextmanager
     def _writing(self, meanwhile: Meanwhile = nothing) -> Iterator[psycopg.Connection[Any]]:
