@@ -169,15 +169,11 @@ class Log:
 
     def _done(self, tasks: Sequence[Task]) -> None:
         """Wake the loops, once each; in the writer's thread, or at once in the loop that committed by itself."""
-        by_loop: dict[asyncio.AbstractEventLoop, list[Task]] = {}
-        for task in tasks:
-            assert task.future is not None
-            loop = task.future.get_loop()
-            if loop in by_loop:
-                by_loop[loop].append(task)
-            else:
-                by_loop[loop] = [task]
-        for loop, mine in by_loop.items():
+        loops = {task.future.get_loop() for task in tasks if task.future is not None}
+        for loop in loops:
+            mine = tasks
+            if len(loops) > 1:
+                mine = [task for task in tasks if task.future is not None and task.future.get_loop() is loop]
             if loop is _running_loop():
                 self._settle(mine)
                 continue
@@ -193,12 +189,13 @@ class Log:
         self._writer.settled(len(tasks))
         committed: list[Recorded[Event]] = []
         for task in tasks:
-            if isinstance(task, Append) and isinstance(task.outcome, list):
-                committed += task.outcome
+            outcome = task.outcome
+            if isinstance(task, Append) and isinstance(outcome, list):
+                committed += outcome
                 if task.settled is not None:
                     task.settled()
                 if task.size_bytes <= CACHED_BYTES_MAX:
-                    self.cache.add(task.outcome)
+                    self.cache.add(outcome)
         if committed:
             for listener in (*self._listeners, *self._own_listeners):
                 listener(committed)
