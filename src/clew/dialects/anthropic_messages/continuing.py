@@ -64,7 +64,7 @@ def _continued(
         waiting = Waiting(found.stream, found.call.run_id, found.call.version - 1, given.model)
         if of_past(call, waiting).outcome == "failed":
             raise thread_not_found(previous)
-    spot = follow(reader, thread_id, found.place, entries, 0, "message", exact=True, history=history)
+    spot = follow(reader, thread_id, history, found.place, entries, 0, "message", exact=True)
     newest = _newest_answer(reader, thread_id, found)
     if not spot.at_end and newest is not None and not (spot.answered and is_retry(call)):
         raise already_continued(previous, newest)

@@ -61,10 +61,7 @@ def by_history(
     if not marks:
         return None
     matched = ends[marks[0].number]
-    spots = [
-        follow(reader, mark.stream, Place(mark.stream, mark.version), entries, matched, _by(mark), mark.exact)
-        for mark in marks
-    ]
+    spots = [_spot(reader, mark, entries, matched) for mark in marks]
     whole = [spot for spot in spots if spot.matched == len(entries)]
     if retried and whole:
         return max(whole, key=lambda spot: (spot.answered, spot.known.number))
@@ -73,6 +70,12 @@ def by_history(
         # Several threads say the same, maybe to several people: none of them is gone on with by somebody else.
         return replace(best, at_end=False)
     return best
+
+
+def _spot(reader: Reader, mark: Mark, entries: Sequence[Entry], matched: int) -> Spot:
+    """Behind a mark, in the thread that has set it."""
+    history, place = thread_view.segments(reader, mark.stream), Place(mark.stream, mark.version)
+    return follow(reader, mark.stream, history, place, entries, matched, _by(mark), mark.exact)
 
 
 def by_header(
@@ -89,17 +92,17 @@ def by_header(
     if mine:
         mark = max(mine, key=lambda one: (list(upto).index(one.stream), one.version))
         place = Place(mark.stream, mark.version)
-        return follow(reader, thread_id, place, entries, ends[mark.number], "header", mark.exact)
-    from_start = follow(reader, thread_id, None, entries, 0, "header", exact=False)
+        return follow(reader, thread_id, history, place, entries, ends[mark.number], "header", mark.exact)
+    from_start = follow(reader, thread_id, history, None, entries, 0, "header", exact=False)
     known = entries[: from_start.matched]
     if from_start.at_end or any(entry.role == "assistant" for entry in known):
         return from_start
     # Only what is new was sent, or was new when it was sent first.
-    before = _sent_before(reader, thread_id, entries) if retried else None
+    before = _sent_before(reader, thread_id, history, entries) if retried else None
     return before or end_of(reader, thread_id)
 
 
-def _sent_before(reader: Reader, thread_id: str, entries: Sequence[Entry]) -> Spot | None:
+def _sent_before(reader: Reader, thread_id: str, history: Sequence[Segment], entries: Sequence[Entry]) -> Spot | None:
     """Where the thread was given just these to answer last; None if that was something else."""
     asked = reader.stream(thread_id, kinds=_ASKED, newest_first=True, limit=1)
     if not asked:
@@ -109,7 +112,7 @@ def _sent_before(reader: Reader, thread_id: str, entries: Sequence[Entry]) -> Sp
         if not isinstance(recorded.event, _BROUGHT) or getattr(recorded.event, "model_call_id", None) is not None:
             break
         start = recorded.version - 1
-    spot = follow(reader, thread_id, Place(thread_id, start), entries, 0, "header", exact=True)
+    spot = follow(reader, thread_id, history, Place(thread_id, start), entries, 0, "header", exact=True)
     return spot if spot.matched == len(entries) else None
 
 
@@ -143,20 +146,19 @@ def _is_open(engine: Engine, thread_id: str) -> bool:
 def follow(
     reader: Reader,
     thread_id: str,
+    history: Sequence[Segment],
     beyond: Place | None,
     entries: Sequence[Entry],
     matched: int,
     matched_by: str,
     exact: bool,
-    history: Sequence[Segment] = (),
 ) -> Spot:
-    """Go along the thread from `beyond` on, and along the entries, as far as both say the same.
+    """Go along a thread and its `history` from `beyond` on, and along the entries, as far as both say the same.
 
     Behind an answer stands what was said to it since, maybe by this very request, which failed then. Not `exact`: what
-    clients may drop is left out of both. `history` is the thread's, where it is known.
+    clients may drop is left out of both.
     """
     seen = reader.version(thread_id)
-    history = history or thread_view.segments(reader, thread_id)
     place = beyond or Place(thread_id, seen)
     at_end, answered = True, False
     ids: set[str] = set()
