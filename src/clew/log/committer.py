@@ -153,9 +153,7 @@ class Committer:
             recorded: list[Recorded[Event]] = []
             self._new_keys = []
             self._adding = range(0)
-            outcomes = [
-                (kept and kept.get(id(append))) or self._take(append, firsts, recorded, rows) for append in appends
-            ]
+            outcomes = [kept.get(id(append)) or self._take(append, firsts, recorded, rows) for append in appends]
             if rows:
                 self._note_sent(appends, outcomes, rows)
                 self._store.insert_events(cursor, rows)
@@ -203,15 +201,10 @@ class Committer:
     def _learn_heads(self, cursor: Cursor, appends: Sequence[Append]) -> None:
         """Look up the ends of streams that are not remembered, or that another process may have moved."""
         unknown = []
-        seen: set[str] = set()
-        for append in appends:
-            stream = append.stream
-            if stream in seen:
-                # Where a stream ends, the first append to it believes.
-                continue
-            seen.add(stream)
+        # Where the first append of each stream believes that it ends.
+        for stream, after in {append.stream: append.after for append in reversed(appends)}.items():
             head = self._sealer.head(stream)
-            if head is None or (head.version != append.after and self._store.shared):
+            if head is None or (head.version != after and self._store.shared):
                 unknown.append(stream)
         if unknown:
             found = self._store.heads(cursor, unknown)

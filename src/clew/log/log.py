@@ -169,11 +169,11 @@ class Log:
 
     def _done(self, tasks: Sequence[Task]) -> None:
         """Wake the loops, once each; in the writer's thread, or at once in the loop that committed by itself."""
-        loops = {task.future.get_loop() for task in tasks if task.future is not None}
-        for loop in loops:
-            mine = tasks
-            if len(loops) > 1:
-                mine = [task for task in tasks if task.future is not None and task.future.get_loop() is loop]
+        by_loop: dict[asyncio.AbstractEventLoop, list[Task]] = {}
+        for task in tasks:
+            assert task.future is not None
+            by_loop.setdefault(task.future.get_loop(), []).append(task)
+        for loop, mine in by_loop.items():
             if loop is _running_loop():
                 self._settle(mine)
                 continue

@@ -34,12 +34,13 @@ class Batch:
     events: int = 0
     bytes: int = 0
 
-    def add(self, append: Append) -> bool:
-        """Whether there is room for more."""
+    def has_room(self) -> bool:
+        return self.events < self.events_max and self.bytes < self.bytes_max
+
+    def add(self, append: Append) -> None:
         self.appends.append(append)
         self.events += len(append.events)
         self.bytes += append.size_bytes
-        return self.events < self.events_max and self.bytes < self.bytes_max
 
 
 class Solitude:
@@ -136,7 +137,8 @@ class Writer:
         batch = Batch(self._bytes_max)
         if not self._lone_commits:
             batch.events_max = min(BATCH_EVENTS_MAX, max(_HALF_EVENTS_MIN, self._pending // 2))
-        job, last = self._gather(batch) if batch.add(task) else (None, False)
+        batch.add(task)
+        job, last = self._gather(batch)
         self._commit(batch.appends)
         if job is not None:
             self._run(job)
@@ -149,14 +151,14 @@ class Writer:
 
     def _gather(self, batch: Batch) -> tuple[Job | None, bool]:
         """Fill `batch` with what waits; a job ends it, since it wants a transaction of its own."""
-        try:
-            while True:
+        while batch.has_room():
+            try:
                 task = self._waiting.get_nowait()
-                if task is None:
-                    return None, True
-                if isinstance(task, Job):
-                    return task, False
-                if not batch.add(task):
-                    return None, False
-        except queue.Empty:
-            return None, False
+            except queue.Empty:
+                break
+            if task is None:
+                return None, True
+            if isinstance(task, Job):
+                return task, False
+            batch.add(task)
+        return None, False
