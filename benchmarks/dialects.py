@@ -33,7 +33,7 @@ from starlette.routing import Mount, Route
 
 from benchmarks.client import Connection, connections
 from benchmarks.common import Figures, files_in, floor_figures, options, report, rounded, spread, warm_up
-from benchmarks.turns import make_texts
+from benchmarks.turns import begin, make_texts, say
 from clew.engine.configuring import config_of_model
 from clew.engine.counting import new_message
 from clew.engine.engine import Engine
@@ -42,7 +42,7 @@ from clew.events.base import Recorded
 from clew.events.content import text
 from clew.events.run import Limits, RunQueued
 from clew.ids import DEFAULT_TENANT, new_id
-from clew.rules.commands import AppendMessages, CreateThread, QueueRun
+from clew.rules.commands import CreateThread, QueueRun
 from clew.server.app import make_app
 from clew.settings import Settings
 from clew.wiring import make_engine
@@ -91,19 +91,9 @@ def native_append(engine: Engine) -> Route:
     async def append(request: Request) -> Response:
         said = orjson.loads(await request.body())["inputs"]
         thread_id = request.path_params["thread_id"]
-        new = thread_id == "new"
-        thread_id = new_id("thread") if new else thread_id
-        messages = (new_message("user", text(said)),)
-        begin = CreateThread(
-            thread_id=thread_id,
-            tenant=DEFAULT_TENANT,
-            dialect="benchmark",
-            metadata={},
-            tool_resources={},
-            messages=messages,
-        )
-        more = AppendMessages(thread_id=thread_id, messages=messages)
-        await engine.desk.on_thread(thread_id, lambda: begin if new else more, new=new)
+        if thread_id == "new":
+            thread_id = await begin(engine.desk)
+        await say(engine.desk, thread_id, ("user", said))
         return Response(orjson.dumps({"conversation_id": thread_id}))
 
     return Route("/native/{thread_id}/messages", append, methods=["POST"])

@@ -35,6 +35,7 @@ from benchmarks.common import (
 )
 from benchmarks.rebuild import build
 from benchmarks.turns import make_texts
+from clew.proof.checkpoint import parse_note
 from tests.rigs.processes import Server
 
 _LOOK_SECONDS = 0.1
@@ -91,7 +92,7 @@ async def signed(control: Connection, events: int) -> None:
     """What was appended without a server has no checkpoints yet: the server catches up on that, once."""
     while True:
         response = await control.request("GET", "/clew/v1/log/checkpoint")
-        if response.status == 200 and int(response.body.split(b"\n")[1]) >= events:
+        if response.status == 200 and parse_note(response.body).checkpoint.size >= events:
             return
         await asyncio.sleep(_LOOK_SECONDS)
 

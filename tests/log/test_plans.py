@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import pytest
 from clew.events.thread import ThreadChanged
 from clew.ids import new_id
 from clew.log import Log, Reader, open_store
-from clew.log.reader import EventCache
+from tests.rigs.explaining import Explaining
 
 QUESTIONS: dict[str, Callable[[Reader], object]] = {
     "events": lambda reader: reader.events([1, 2]),
@@ -29,29 +29,19 @@ QUESTIONS: dict[str, Callable[[Reader], object]] = {
 }
 
 
-class Explaining(Reader):
-    """Keeps how each question would be answered."""
-
-    def __init__(self, cursor: Any) -> None:
-        super().__init__(cursor, EventCache())
-        self.plans: list[str] = []
-
+class Headless(Explaining):
     def head(self) -> int:
         """One step from the end of the table, which SQLite calls a scan."""
         return 7
 
-    def rows(self, sql: str, parameters: Sequence[object] = ()) -> list[Any]:
-        self.plans += [str(tuple(row)[-1]) for row in super().rows(f"explain query plan {sql}", parameters)]
-        return super().rows(sql, parameters)
-
 
 @pytest.mark.parametrize("name", QUESTIONS)
 def test_in_sqlite_a_question_reads_what_it_asks_for_and_not_the_log(name: str, tmp_path: Path) -> None:
-    async def main() -> Explaining:
+    async def main() -> Headless:
         log = Log(open_store(str(tmp_path / "log.db")))
         await log.append("thread_1", [ThreadChanged(metadata={})], after=0)
         with log.store.snapshot() as cursor:
-            reader = Explaining(cursor)
+            reader = Headless(cursor, "events")
             QUESTIONS[name](reader)
         log.close()
         return reader

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable
 
 import pytest
 
 from clew.log import Reader
-from clew.log.reader import EventCache
 from clew_projections import thread_view
 from tests.projections.living import House
+from tests.rigs.explaining import Explaining
 
 QUESTIONS: dict[str, Callable[[Reader], object]] = {
     "item": lambda reader: thread_view.item(reader, thread_view.segments(reader, "thread_1"), "message", "msg_1"),
@@ -23,26 +22,12 @@ QUESTIONS: dict[str, Callable[[Reader], object]] = {
 }
 
 
-class Explaining(Reader):
-    """Keeps how each question would be answered."""
-
-    def __init__(self, cursor: Any) -> None:
-        super().__init__(cursor, EventCache())
-        self.plans: list[str] = []
-
-    def rows(self, sql: str, parameters: Sequence[object] = ()) -> list[Any]:
-        if " items " in sql:
-            explained = super().rows(f"explain query plan {sql}", parameters)
-            self.plans += [str(tuple(row)[-1]) for row in explained]
-        return super().rows(sql, parameters)
-
-
 @pytest.mark.parametrize("name", QUESTIONS)
 def test_a_question_about_items_reads_what_it_asks_for(name: str) -> None:
     async def main() -> list[str]:
         house = await House().open()
         with house.log.store.snapshot() as cursor:
-            reader = Explaining(cursor)
+            reader = Explaining(cursor, "items")
             QUESTIONS[name](reader)
         await house.close()
         return reader.plans
