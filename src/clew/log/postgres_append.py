@@ -66,8 +66,10 @@ def insert_rows(
     end = rows[-1]
     pgconn = connection.pgconn
     pgconn.send_query((_COPY % (end.position, end.at) + then).encode())
-    _succeed(connection, connection.wait(generators.execute(pgconn)), ExecStatus.COPY_IN)
+    connection.wait(generators.send(pgconn))
+    # Packed while the server makes ready to take it.
     block = memoryview(block_of(rows))
+    _succeed(connection, connection.wait(generators.fetch_many(pgconn)), ExecStatus.COPY_IN)
     for start in range(0, len(block), _PIECE_BYTES):
         connection.wait(generators.copy_to(pgconn, block[start : start + _PIECE_BYTES], flush=False))
     pgconn.put_copy_end()
