@@ -12,9 +12,9 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import orjson
 from eventsourcing.persistence import StoredEvent
@@ -73,21 +73,30 @@ class Head(NamedTuple):
     hash: bytes
 
 
-class Sealable(Protocol):
-    """An event on its way into the log: its kind, and the bytes that are stored."""
-
-    @property
-    def kind(self) -> str: ...
-
-    @property
-    def state(self) -> bytes: ...
-
-
-class Unsealed(NamedTuple):
-    """An event of which nothing else is known."""
+class Salted(NamedTuple):
+    """What is stored of an event, and the half of its hashes that is the same wherever it will stand."""
 
     kind: str
     state: bytes
+    salt: bytes
+    body_hash: bytes
+
+
+class Salter:
+    """Salts events. In whatever thread: many may ask at once, and each salt is given to one of them."""
+
+    def __init__(self) -> None:
+        # Drawn many at a time: asking the system for one costs as much as a hash.
+        self._drawn: list[bytes] = []
+
+    def salt(self, kind: str, state: bytes) -> Salted:
+        try:
+            salt = self._drawn.pop()
+        except IndexError:
+            drawn = os.urandom(_SALT_BYTES * _SALTS_AT_ONCE)
+            salt, *others = (drawn[place : place + _SALT_BYTES] for place in range(0, len(drawn), _SALT_BYTES))
+            self._drawn += others
+        return Salted(kind, state, salt, body_hash(salt, state))
 
 
 class Sealer:
@@ -98,7 +107,6 @@ class Sealer:
 
     def __init__(self) -> None:
         self._heads: OrderedDict[str, Head] = OrderedDict()
-        self._salts = _salts()
         self._position = 0
         self._at = 0
 
@@ -123,18 +131,15 @@ class Sealer:
         self._heads.clear()
 
     def seal(
-        self, stream: str, before: Head, actor: str | None, events: Iterable[Sealable], partition: int = 0
+        self, stream: str, before: Head, actor: str | None, events: Iterable[Salted], partition: int = 0
     ) -> list[Row]:
         """Free of conflicts by its caller, who knows that `before` is where the stream ends."""
         at, position = self._at, self._position
         version, hashed = before
         sealed: list[Row] = []
-        for event in events:
-            kind, state = event.kind, event.state
+        for kind, state, salt, body in events:
             position += 1
             version += 1
-            salt = next(self._salts)
-            body = body_hash(salt, state)
             hashed = chain_hash(hashed, partition, stream, version, kind, at, actor, body)
             sealed.append(Row(position, partition, stream, version, kind, at, actor, state, salt, body, hashed))
         self._position = position
@@ -142,24 +147,17 @@ class Sealer:
         return sealed
 
 
-def _salts() -> Iterator[bytes]:
-    """Drawn many at a time: asking the system for one costs as much as a hash."""
-    while True:
-        drawn = os.urandom(_SALT_BYTES * _SALTS_AT_ONCE)
-        for place in range(0, len(drawn), _SALT_BYTES):
-            yield drawn[place : place + _SALT_BYTES]
-
-
 def seal_stored(sealer: Sealer, heads: Mapping[str, Head], events: Iterable[StoredEvent]) -> list[Row]:
     """Events of the eventsourcing library, of whatever streams, at the versions that they bring. `heads` are the
     ends of those streams that have any."""
     for stream, head in heads.items():
         sealer.learn(stream, head)
+    salter = Salter()
     sealed = []
     for event in events:
         stream = str(event.originator_id)
         before = (sealer.head(stream) or Head(0, FIRST))._replace(version=event.originator_version - 1)
-        sealed += sealer.seal(stream, before, None, [Unsealed(event.topic, event.state)])
+        sealed += sealer.seal(stream, before, None, [salter.salt(event.topic, event.state)])
     return sealed
 
 

@@ -223,11 +223,11 @@ class Committer:
         assert head is not None, "the heads of a batch are learnt first"
         if head.version != append.after:
             return Conflict(stream=append.stream, expected=append.after, found=head.version)
-        mine = self._sealer.seal(append.stream, head, append.actor, append.events)
+        mine = self._sealer.seal(append.stream, head, append.actor, append.bodies)
         rows += mine
         placed = [
-            Recorded(row.position, row.stream, row.version, row.at, row.actor, encoded.event)
-            for row, encoded in zip(mine, append.events, strict=True)
+            Recorded(row.position, row.stream, row.version, row.at, row.actor, event)
+            for row, event in zip(mine, append.events, strict=True)
         ]
         recorded += placed
         if append.key is not None:

@@ -15,10 +15,11 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 from clew.errors import StoreFailed, StoreLost
 from clew.events.base import Event, Recorded
 from clew.log import codec
+from clew.log.chain import Salter
 from clew.log.committer import Committer
 from clew.log.reader import CACHED_BYTES_MAX, EventCache, Reader
 from clew.log.store import Cursor, Store
-from clew.log.tasks import Append, Done, Encoded, FirstOutcome, Forget, Inline, Job, Outcome, Task
+from clew.log.tasks import Append, Done, FirstOutcome, Forget, Inline, Job, Outcome, Task
 from clew.log.writer import Writer
 
 # Others are looked for this often, for the case that word of them was lost.
@@ -61,6 +62,7 @@ class Log:
     ) -> None:
         self.store = store
         self.cache = EventCache()
+        self._salter = Salter()
         self._listeners: list[Listener] = []
         self._own_listeners: list[Listener] = []
         self._committer = Committer(store, inline, forget_inline, swapped)
@@ -119,12 +121,13 @@ class Log:
         settled: Callable[[], None] | None = None,
     ) -> Appended:
         """`settled` is called in the loop when the events are on disk, even if the appender was cancelled."""
-        encoded, size_bytes = [], 0
+        bodies, size_bytes = [], 0
         for event in events:
             state = codec.encode(event)
             size_bytes += len(state)
-            encoded.append(Encoded(event, event.kind, state))
-        append = Append(stream, encoded, after, actor, key, fingerprint, size_bytes, settled)
+            # Hashed here, while the writer waits for its disk, and not there, where everybody waits for the writer.
+            bodies.append(self._salter.salt(event.kind, state))
+        append = Append(stream, tuple(events), bodies, after, actor, key, fingerprint, size_bytes, settled)
         outcome: Outcome = await self._submit(append)
         if isinstance(outcome, FirstOutcome):
             with self.reading() as reader:

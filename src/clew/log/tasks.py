@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, TypeAlias
 
 from clew.events.base import Event, Recorded
+from clew.log.chain import Salted
 from clew.log.store import Cursor
 
 Inline: TypeAlias = Callable[[Cursor, Sequence[Recorded[Event]]], None]
@@ -23,24 +24,19 @@ class FirstOutcome:
     last_version: int
 
 
-class Encoded(NamedTuple):
-    event: Event
-    kind: str
-    state: bytes
-
-
 Outcome: TypeAlias = "list[Recorded[Event]] | FirstOutcome"
 
 
 @dataclass(slots=True)
 class Append:
-    """All of `events`, or nothing. `outcome` is set by the writer's thread.
+    """All of `events`, or nothing; `bodies` are what is stored of them. `outcome` is set by the writer's thread.
 
     `settled` is called in the appender's loop once these events are on disk, before anybody hears of them.
     """
 
     stream: str
-    events: Sequence[Encoded]
+    events: Sequence[Event]
+    bodies: Sequence[Salted]
     after: int
     actor: str | None = None
     key: str | None = None
