@@ -117,6 +117,10 @@ class Sealer:
 
     def head(self, stream: str) -> Head | None:
         """The end of `stream` as far as remembered."""
+        return self._heads.get(stream)
+
+    def recall(self, stream: str) -> Head | None:
+        """The same, and it is remembered for longer."""
         found = self._heads.get(stream)
         if found is not None:
             self._heads.move_to_end(stream)
@@ -141,7 +145,9 @@ class Sealer:
             position += 1
             version += 1
             hashed = chain_hash(hashed, partition, stream, version, kind, at, actor, body)
-            sealed.append(Row(position, partition, stream, version, kind, at, actor, state, salt, body, hashed))
+            row = (position, partition, stream, version, kind, at, actor, state, salt, body, hashed)
+            # Without the function of Python that a named tuple's own constructor is.
+            sealed.append(tuple.__new__(Row, row))
         self._position = position
         self.learn(stream, Head(version, hashed))
         return sealed

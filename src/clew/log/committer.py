@@ -203,7 +203,7 @@ class Committer:
         unknown = []
         # Where the first append of each stream believes that it ends.
         for stream, after in {append.stream: append.after for append in reversed(appends)}.items():
-            head = self._sealer.head(stream)
+            head = self._sealer.recall(stream)
             if head is None or (head.version != after and self._store.shared):
                 unknown.append(stream)
         if unknown:

@@ -191,6 +191,7 @@ class Log:
         assert self._writer is not None
         self._writer.settled(len(tasks))
         committed: list[Recorded[Event]] = []
+        cached: list[Recorded[Event]] = []
         for task in tasks:
             outcome = task.outcome
             if isinstance(task, Append) and isinstance(outcome, list):
@@ -198,8 +199,9 @@ class Log:
                 if task.settled is not None:
                     task.settled()
                 if task.size_bytes <= CACHED_BYTES_MAX:
-                    self.cache.add(outcome)
+                    cached += outcome
         if committed:
+            self.cache.add(cached)
             for listener in (*self._listeners, *self._own_listeners):
                 listener(committed)
         for task in tasks:
