@@ -111,6 +111,8 @@ def test_a_database_that_is_not_there_is_told_in_one_line(server: Postgres) -> N
         ("postgresql://ada:geheim@localhost:99999/threads", "port '99999' does not exist"),
         ("postgresql://ada:geheim@localhost/threads?connect_timeout=soon", "bad value for connect_timeout"),
         ("postgresql://ada:geheim@localhost/threads?sslmode=soon", "invalid sslmode value"),
+        ("postgresql+psycopg://ada:geheim@localhost/threads", "postgresql+psycopg://, which names no store of Clew's"),
+        ("mysql://ada:geheim@localhost/threads", "write a path, sqlite:///path, or postgresql://"),
         ("postgresql://localhost/threads?password=geheim%zz", "no PostgreSQL address (invalid percent-encoded token)"),
     ],
 )
