@@ -7,15 +7,17 @@ from contextlib import contextmanager
 from unittest.mock import patch
 
 from clew.log.chain import Sealer
+from clew.log.committer import Committer
 
 
 @contextmanager
 def clock(now: Callable[[], int]) -> Iterator[None]:
-    """`now` in microseconds takes the place of the database's clock."""
+    """`now` in microseconds takes the place of the database's clock, and is asked once for each batch: no time is
+    foreseen by a clock that says something else."""
     real = Sealer.begin
 
     def begin(sealer: Sealer, position: int, at: int, _: int) -> None:
         real(sealer, position, at, now())
 
-    with patch.object(Sealer, "begin", begin):
+    with patch.object(Sealer, "begin", begin), patch.object(Committer, "_foresee", lambda self, appends: None):
         yield

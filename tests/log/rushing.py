@@ -36,7 +36,7 @@ class Unlocked(PostgresStore):
     """Positions are from a sequence and the head row is not locked: who takes a place first may commit last."""
 
     @contextmanager
-    def appending(self, meanwhile: Meanwhile = nothing) -> Iterator[tuple[Any, End]]:
+    def appending(self, meanwhile: Meanwhile = nothing, foresee: Meanwhile = nothing) -> Iterator[tuple[Any, End]]:
         with self.transaction() as cursor:
             cursor.execute("select nextval('places')")
             (position,) = cursor.fetchone() or (0,)

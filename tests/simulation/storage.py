@@ -115,9 +115,10 @@ class Way:
         self._after_commit(fate)
 
     @contextmanager
-    def appending(self, meanwhile: Meanwhile = nothing) -> Iterator[tuple[Cursor, End]]:
+    def appending(self, meanwhile: Meanwhile = nothing, foresee: Meanwhile = nothing) -> Iterator[tuple[Cursor, End]]:
         """Virtual time stands still while one waits here, so there is no meanwhile."""
         fate = self._fate()
+        foresee()
         with self.store.appending() as (cursor, end):
             self._note_clock(end.now)
             yield cursor, end

@@ -24,6 +24,9 @@ _PREFIX = b"clew/1"
 _SALT_BYTES = 16
 _SALTS_AT_ONCE = 256
 _HEADS_MAX = 100_000
+# Looked up once, since they are called for every event; `_new` in place of a named tuple's own constructor, which is
+# a function of Python and takes twice as long.
+_sha256, _dumps, _new = hashlib.sha256, orjson.dumps, tuple.__new__
 
 
 class Row(NamedTuple):
@@ -56,14 +59,14 @@ class Sealed(StoredEvent):
 
 
 def body_hash(salt: bytes, state: bytes) -> bytes:
-    return hashlib.sha256(salt + state).digest()
+    return _sha256(salt + state).digest()
 
 
 def chain_hash(
     before: bytes, partition: int, stream: str, version: int, kind: str, at: int, actor: str | None, body: bytes
 ) -> bytes:
-    header = orjson.dumps([partition, stream, version, kind, at, actor])
-    return hashlib.sha256(_PREFIX + before + header + body).digest()
+    header = _dumps((partition, stream, version, kind, at, actor))
+    return _sha256(_PREFIX + before + header + body).digest()
 
 
 class Head(NamedTuple):
@@ -96,7 +99,7 @@ class Salter:
             drawn = os.urandom(_SALT_BYTES * _SALTS_AT_ONCE)
             salt, *others = (drawn[place : place + _SALT_BYTES] for place in range(0, len(drawn), _SALT_BYTES))
             self._drawn += others
-        return Salted(kind, state, salt, body_hash(salt, state))
+        return _new(Salted, (kind, state, salt, _sha256(salt + state).digest()))
 
 
 class Sealer:
@@ -108,28 +111,28 @@ class Sealer:
     def __init__(self) -> None:
         self._heads: OrderedDict[str, Head] = OrderedDict()
         self._position = 0
-        self._at = 0
+        # The time of what is sealed, in microseconds since 1970.
+        self.at = 0
 
     def begin(self, position: int, at: int, now: int) -> None:
         """Go on after the event at `position`. Times never go back along positions: a time means one position."""
         self._position = position
-        self._at = max(now, at)
+        self.at = max(now, at)
 
     def head(self, stream: str) -> Head | None:
         """The end of `stream` as far as remembered."""
         return self._heads.get(stream)
 
-    def recall(self, stream: str) -> Head | None:
-        """The same, and it is remembered for longer."""
-        found = self._heads.get(stream)
-        if found is not None:
-            self._heads.move_to_end(stream)
-        return found
-
     def learn(self, stream: str, head: Head) -> None:
-        self._heads[stream] = head
-        if len(self._heads) > _HEADS_MAX:
-            self._heads.popitem(last=False)
+        heads = self._heads
+        heads[stream] = head
+        heads.move_to_end(stream)
+        if len(heads) > _HEADS_MAX:
+            heads.popitem(last=False)
+
+    def restore(self, heads: Mapping[str, Head]) -> None:
+        """Unlearn what was sealed and is not to be: these are the ends of its streams as they were before."""
+        self._heads.update(heads)
 
     def forget(self) -> None:
         self._heads.clear()
@@ -138,7 +141,7 @@ class Sealer:
         self, stream: str, before: Head, actor: str | None, events: Iterable[Salted], partition: int = 0
     ) -> list[Row]:
         """Free of conflicts by its caller, who knows that `before` is where the stream ends."""
-        at, position = self._at, self._position
+        at, position = self.at, self._position
         version, hashed = before
         sealed: list[Row] = []
         for kind, state, salt, body in events:
@@ -146,10 +149,9 @@ class Sealer:
             version += 1
             hashed = chain_hash(hashed, partition, stream, version, kind, at, actor, body)
             row = (position, partition, stream, version, kind, at, actor, state, salt, body, hashed)
-            # Without the function of Python that a named tuple's own constructor is.
-            sealed.append(tuple.__new__(Row, row))
+            sealed.append(_new(Row, row))
         self._position = position
-        self.learn(stream, Head(version, hashed))
+        self.learn(stream, _new(Head, (version, hashed)))
         return sealed
 
 

@@ -10,7 +10,8 @@ import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import astuple, dataclass
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
 from eventsourcing.persistence import PersistenceError
 from tenacity import (
@@ -23,14 +24,24 @@ from tenacity import (
     wait_random_exponential,
 )
 
-from clew.errors import Conflict, KeyReused, StoreFailed, StoreLost
+from clew.errors import StoreFailed, StoreLost
 from clew.events.base import Event, Recorded
 from clew.log.chain import FIRST, Head, Row, Sealer
+from clew.log.draft import Draft
 from clew.log.store import IDEMPOTENCY, Cursor, End, First, Meanwhile, Raced, Store, nothing
-from clew.log.tasks import Append, FirstOutcome, Forget, Inline, Job, Outcome
+from clew.log.tasks import Append, Forget, Inline, Job, Outcome
 
 # A store that is away for longer is somebody's to look after; until then appends wait.
 _AWAY_SECONDS_MAX = 30.0
+# As much as our clock may be behind the database's, for a time that is ours to be written.
+_CLOCKS_APART_MICROSECONDS_MAX = 10_000
+
+
+class _Foreseen(NamedTuple):
+    """`heads` are the ends of the draft's streams as they were before."""
+
+    draft: Draft
+    heads: dict[str, Head]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +82,11 @@ class Committer:
         self._epoch: int | None = None
         self._sent: _Sent | None = None
         self._found: dict[int, list[Recorded[Event]]] = {}
-        self._new_keys: list[str] = []
         self._adding = range(0)
+        # Position and time of the log's end when we were done with it last, and whether we found it so the time before.
+        self._left: tuple[int, int] | None = None
+        self._undisturbed = False
+        self._foreseen: _Foreseen | None = None
         self.closing = threading.Event()
         # Positions that this process appended, until whoever follows the log has passed them. Only where others are.
         self.own: set[int] = set()
@@ -138,29 +152,34 @@ class Committer:
             job.error = _as_ours(error)
 
     def _forget(self) -> None:
+        # Nothing is foreseen next time, so that whatever is not known any more is looked up.
+        self._left = None
         # If they were not kept, others will have these positions.
         self.own.difference_update(self._adding)
         self._sealer.forget()
         self._forget_inline(None)
 
     def _transact(self, appends: Sequence[Append], meanwhile: Meanwhile) -> None:
-        with self._store.appending(meanwhile) as (cursor, end):
-            self._begin(cursor, end)
-            kept = self._kept(cursor)
-            firsts = self._first_outcomes(cursor, appends)
-            self._learn_heads(cursor, appends)
-            rows: list[Row] = []
-            recorded: list[Recorded[Event]] = []
-            self._new_keys = []
+        self._foreseen = None
+        with self._store.appending(meanwhile, partial(self._foresee, appends)) as (cursor, end):
+            draft = self._as_foreseen(end) or self._draft(cursor, end, appends)
             self._adding = range(0)
-            outcomes = [kept.get(id(append)) or self._take(append, firsts, recorded, rows) for append in appends]
-            if rows:
-                self._note_sent(appends, outcomes, rows)
-                self._store.insert_events(cursor, rows)
-                self._insert_keys(cursor, firsts, recorded)
-                self._inline(cursor, recorded)
-        for append, outcome in zip(appends, outcomes, strict=True):
+            if draft.rows:
+                self._note_sent(appends, draft.outcomes, draft.rows)
+                self._store.insert_events(cursor, draft.rows)
+                self._insert_keys(cursor, draft)
+                self._inline(cursor, draft.recorded)
+        self._left = (draft.rows[-1].position, draft.rows[-1].at) if draft.rows else (end.position, end.at)
+        for append, outcome in zip(appends, draft.outcomes, strict=True):
             append.outcome = outcome
+
+    def _draft(self, cursor: Cursor, end: End, appends: Sequence[Append]) -> Draft:
+        self._begin(cursor, end)
+        kept = self._kept(cursor)
+        draft = Draft(self._sealer, self._first_outcomes(cursor, appends), kept)
+        self._learn_heads(cursor, appends)
+        draft.take(appends)
+        return draft
 
     def _begin(self, cursor: Cursor, end: End) -> None:
         self._sealer.begin(end.position, end.at, end.now)
@@ -171,6 +190,39 @@ class Committer:
             if self._epoch is not None:
                 self._forget()
             self._epoch = end.epoch
+
+    def _foresee(self, appends: Sequence[Append]) -> None:
+        """While the store is asked where the log ends: what the batch comes to if it ends where we left it.
+
+        Nothing, where that is unlikely, or more has to be looked up than the end.
+        """
+        if self._left is None or not self._undisturbed:
+            return
+        heads: dict[str, Head] = {}
+        for append in appends:
+            if append.stream not in heads:
+                head = self._sealer.head(append.stream)
+                if head is None or head.version != append.after:
+                    return
+                heads[append.stream] = head
+            if append.key is not None:
+                return
+        position, at = self._left
+        self._sealer.begin(position, at, self._store.now())
+        draft = Draft(self._sealer, {}, self._found)
+        draft.take(appends)
+        self._foreseen = _Foreseen(draft, heads)
+
+    def _as_foreseen(self, end: End) -> Draft | None:
+        self._undisturbed = self._left == (end.position, end.at)
+        if self._foreseen is None:
+            return None
+        draft, heads = self._foreseen
+        behind = end.now - draft.at
+        if self._undisturbed and end.epoch == self._epoch and 0 <= behind < _CLOCKS_APART_MICROSECONDS_MAX:
+            return draft
+        self._sealer.restore(heads)
+        return None
 
     def _note_sent(self, appends: Sequence[Append], outcomes: Sequence[Any], rows: Sequence[Row]) -> None:
         """Remember what is about to be sent, for the case that the answer to it is lost."""
@@ -200,46 +252,26 @@ class Committer:
 
     def _learn_heads(self, cursor: Cursor, appends: Sequence[Append]) -> None:
         """Look up the ends of streams that are not remembered, or that another process may have moved."""
-        unknown = []
-        # Where the first append of each stream believes that it ends.
-        for stream, after in {append.stream: append.after for append in reversed(appends)}.items():
-            head = self._sealer.recall(stream)
-            if head is None or (head.version != after and self._store.shared):
-                unknown.append(stream)
+        known = self._sealer.head
+        unknown, seen = [], set()
+        for append in appends:
+            stream = append.stream
+            # What counts is where the first append of each stream believes that it ends.
+            if stream not in seen:
+                seen.add(stream)
+                head = known(stream)
+                if head is None or (head.version != append.after and self._store.shared):
+                    unknown.append(stream)
         if unknown:
             found = self._store.heads(cursor, unknown)
             for stream in unknown:
                 self._sealer.learn(stream, found.get(stream) or Head(0, FIRST))
                 self._forget_inline(stream)
 
-    def _take(
-        self, append: Append, firsts: dict[str, First], recorded: list[Recorded[Event]], rows: list[Row]
-    ) -> Outcome | BaseException:
-        if append.key is not None and (first := firsts.get(append.key)) is not None:
-            if first.fingerprint != append.fingerprint:
-                return KeyReused(key=append.key)
-            return FirstOutcome(first.stream, first.first_version, first.last_version)
-        head = self._sealer.head(append.stream)
-        assert head is not None, "the heads of a batch are learnt first"
-        if head.version != append.after:
-            return Conflict(stream=append.stream, expected=append.after, found=head.version)
-        mine = self._sealer.seal(append.stream, head, append.actor, append.bodies)
-        rows += mine
-        placed = [
-            Recorded(row.position, row.stream, row.version, row.at, row.actor, event)
-            for row, event in zip(mine, append.events, strict=True)
-        ]
-        recorded += placed
-        if append.key is not None:
-            # Also for another append of this batch under the same key.
-            firsts[append.key] = First(append.fingerprint, append.stream, append.after + 1, append.after + len(mine))
-            self._new_keys.append(append.key)
-        return placed
-
-    def _insert_keys(self, cursor: Cursor, firsts: dict[str, First], recorded: Sequence[Recorded[Event]]) -> None:
-        if self._new_keys:
-            at = recorded[-1].at
-            rows = [(key, *astuple(firsts[key]), at) for key in self._new_keys]
+    def _insert_keys(self, cursor: Cursor, draft: Draft) -> None:
+        if draft.new_keys:
+            at = draft.recorded[-1].at
+            rows = [(key, *astuple(draft.firsts[key]), at) for key in draft.new_keys]
             cursor.insert("idempotency", IDEMPOTENCY, rows)
 
 

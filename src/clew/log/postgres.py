@@ -89,9 +89,11 @@ class PostgresStore:
             yield PostgresCursor(connection.cursor())
 
     @contextmanager
-    def appending(self, meanwhile: Meanwhile = nothing) -> Iterator[tuple[PostgresCursor, End]]:
+    def appending(
+        self, meanwhile: Meanwhile = nothing, foresee: Meanwhile = nothing
+    ) -> Iterator[tuple[PostgresCursor, End]]:
         with self._writing(meanwhile) as connection:
-            position, at, now, migration, epoch = lock_head(connection, meanwhile)
+            position, at, now, migration, epoch = lock_head(connection, meanwhile, foresee)
             if migration > self._known_migration:
                 raise NewerStore(path=self.name, found=migration, known=self._known_migration)
             self._note_clock(now)

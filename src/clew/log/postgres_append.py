@@ -41,12 +41,15 @@ _HASHES = Struct("!i16si32si32s").pack
 _PIECE_BYTES = 1 << 20
 
 
-def lock_head(connection: psycopg.Connection[Any], meanwhile: Meanwhile = nothing) -> Sequence[int]:
+def lock_head(
+    connection: psycopg.Connection[Any], meanwhile: Meanwhile = nothing, foresee: Meanwhile = nothing
+) -> Sequence[int]:
     """Begin a transaction that nobody else can append beside: the head's position and time, the time now, the newest
-    migration, and the epoch. `meanwhile` is called when others hold the lock."""
+    migration, and the epoch. `foresee` is called when the question is sent, `meanwhile` when others hold the lock."""
     pgconn = connection.pgconn
     pgconn.send_query(_LOCK)
     connection.wait(generators.send(pgconn))
+    foresee()
     waiting = select.poll()
     waiting.register(pgconn.socket, select.POLLIN)
     if not waiting.poll(_LOCK_MS):

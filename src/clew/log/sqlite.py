@@ -224,7 +224,9 @@ class SqliteStore:
             yield SqliteCursor(cursor.sqlite_cursor, self.now)
 
     @contextmanager
-    def appending(self, meanwhile: Meanwhile = nothing) -> Iterator[tuple[SqliteCursor, End]]:
+    def appending(
+        self, meanwhile: Meanwhile = nothing, foresee: Meanwhile = nothing
+    ) -> Iterator[tuple[SqliteCursor, End]]:
         """The file has one writer, so the end of the log is what that one remembers, and nobody is waited for."""
         try:
             with self.transaction() as cursor:

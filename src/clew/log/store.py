@@ -155,10 +155,13 @@ class Store(Protocol):
     def transaction(self) -> AbstractContextManager[Cursor]:
         """A writing transaction, for what is not an event. Only the one thread that writes may ask for it."""
 
-    def appending(self, meanwhile: Meanwhile = nothing) -> AbstractContextManager[tuple[Cursor, End]]:
+    def appending(
+        self, meanwhile: Meanwhile = nothing, foresee: Meanwhile = nothing
+    ) -> AbstractContextManager[tuple[Cursor, End]]:
         """A writing transaction in which nobody else can append. Only the one thread that writes may ask for it.
 
-        `meanwhile` is called, maybe more than once, where the caller would only wait for the database.
+        `meanwhile` is called, maybe more than once, where the caller would only wait for the database; `foresee` at
+        most once, while the question where the log ends is on its way.
         """
 
     def insert_events(self, cursor: Cursor, rows: Sequence[Row]) -> None:
