@@ -10,9 +10,6 @@ from clew.log.chain import Row, Sealer
 from clew.log.store import First
 from clew.log.tasks import Append, FirstOutcome, Outcome
 
-# In place of a named tuple's own constructor, which is a function of Python and takes twice as long.
-_new = tuple.__new__
-
 
 class Draft:
     """Outcomes in the order of the appends; rows and events of those that are not refused; keys seen for the first
@@ -49,15 +46,10 @@ class Draft:
         assert head is not None, "the heads of a batch are learnt first"
         if head.version != after:
             return Conflict(stream=stream, expected=after, found=head.version)
-        at, actor = self.at, append.actor
-        rows = self._sealer.seal(stream, head, actor, append.bodies)
-        placed: list[Recorded[Event]] = []
-        for row, event in zip(rows, append.events, strict=True):
-            placed.append(_new(Recorded, (row[0], stream, row[3], at, actor, event)))
-        self.rows += rows
+        placed = self._sealer.seal(stream, head, append.actor, append.events, self.rows)
         self.recorded += placed
         if key is not None:
             # Also for another append of this batch under the same key.
-            self.firsts[key] = First(append.fingerprint, stream, after + 1, after + len(rows))
+            self.firsts[key] = First(append.fingerprint, stream, after + 1, after + len(placed))
             self.new_keys.append(key)
         return placed

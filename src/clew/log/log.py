@@ -121,13 +121,13 @@ class Log:
         settled: Callable[[], None] | None = None,
     ) -> Appended:
         """`settled` is called in the loop when the events are on disk, even if the appender was cancelled."""
-        bodies, size_bytes = [], 0
+        salted, size_bytes = [], 0
         for event in events:
             state = codec.encode(event)
             size_bytes += len(state)
             # Hashed here, while the writer waits for its disk, and not there, where everybody waits for the writer.
-            bodies.append(self._salter.salt(event.kind, state))
-        append = Append(stream, tuple(events), bodies, after, actor, key, fingerprint, size_bytes, settled)
+            salted.append(self._salter.salt(event, event.kind, state))
+        append = Append(stream, salted, after, actor, key, fingerprint, size_bytes, settled)
         outcome: Outcome = await self._submit(append)
         if isinstance(outcome, FirstOutcome):
             with self.reading() as reader:

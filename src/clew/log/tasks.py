@@ -29,14 +29,13 @@ Outcome: TypeAlias = "list[Recorded[Event]] | FirstOutcome"
 
 @dataclass(slots=True)
 class Append:
-    """All of `events`, or nothing; `bodies` are what is stored of them. `outcome` is set by the writer's thread.
+    """All of `events`, or nothing. `outcome` is set by the writer's thread.
 
     `settled` is called in the appender's loop once these events are on disk, before anybody hears of them.
     """
 
     stream: str
-    events: Sequence[Event]
-    bodies: Sequence[Salted]
+    events: Sequence[Salted]
     after: int
     actor: str | None = None
     key: str | None = None
