@@ -19,5 +19,5 @@ def clock(now: Callable[[], int]) -> Iterator[None]:
     def begin(sealer: Sealer, position: int, at: int, _: int) -> None:
         real(sealer, position, at, now())
 
-    with patch.object(Sealer, "begin", begin), patch.object(Committer, "_foresee", lambda self, appends: None):
+    with patch.object(Sealer, "begin", begin), patch.object(Committer, "_foresee", lambda self, appends, now: None):
         yield

@@ -161,7 +161,9 @@ class Committer:
 
     def _transact(self, appends: Sequence[Append], meanwhile: Meanwhile) -> None:
         self._foreseen = None
-        with self._store.appending(meanwhile, partial(self._foresee, appends)) as (cursor, end):
+        # Before the question is sent, and so never ahead of the time that comes with its answer.
+        foresee = partial(self._foresee, appends, self._store.now())
+        with self._store.appending(meanwhile, foresee) as (cursor, end):
             draft = self._as_foreseen(end) or self._draft(cursor, end, appends)
             self._adding = range(0)
             if draft.rows:
@@ -191,7 +193,7 @@ class Committer:
                 self._forget()
             self._epoch = end.epoch
 
-    def _foresee(self, appends: Sequence[Append]) -> None:
+    def _foresee(self, appends: Sequence[Append], now: int) -> None:
         """While the store is asked where the log ends: what the batch comes to if it ends where we left it.
 
         Nothing, where that is unlikely, or more has to be looked up than the end.
@@ -208,7 +210,7 @@ class Committer:
             if append.key is not None:
                 return
         position, at = self._left
-        self._sealer.begin(position, at, self._store.now())
+        self._sealer.begin(position, at, now)
         draft = Draft(self._sealer, {}, self._found)
         draft.take(appends)
         self._foreseen = _Foreseen(draft, heads)
