@@ -29,7 +29,7 @@ _SHARED_STREAMS = 20
 _EVENTS_AN_APPEND_MAX = 3
 # More than a batch has events, so that no two batches share a position.
 POSITIONS_APART = 1_000
-_PAUSE_SECONDS_MAX = 0.005
+_PAUSE_SECONDS_MAX = 0.05
 
 
 class Unlocked(PostgresStore):
