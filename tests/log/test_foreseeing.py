@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Iterator
-from pathlib import Path
+from collections.abc import Iterable
 from typing import Any
 
 import pytest
@@ -14,19 +13,14 @@ from clew.log import Log, committer
 from clew.log.committer import Committer
 from clew.log.postgres import PostgresStore
 from clew.log.stores import open_store
-from tests.log.stores import STORES, Opening, everything, place_of, said, words_of
+from tests.log.stores import STORES, Opening, everything, said, words_of
 from tests.log.verifying import holds_together
 
 SECOND = 1_000_000
-
-
-@pytest.fixture(params=[kind for kind in STORES if kind.shared], ids=lambda kind: kind.name)
-def opening(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Opening]:
-    """The other stores know where their log ends."""
-    opens = Opening(request.param, place_of(request.param, request, tmp_path), [])
-    yield opens
-    for log in list(opens.logs):
-        opens.close(log)
+# The other stores know where their log ends.
+pytestmark = pytest.mark.parametrize(
+    "opening", [kind for kind in STORES if kind.shared], ids=lambda kind: kind.name, indirect=True
+)
 
 
 @pytest.fixture
