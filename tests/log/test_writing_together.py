@@ -12,7 +12,7 @@ import pytest
 
 from clew.errors import Conflict, StoreFailed, StoreLost
 from clew.events import Event, Recorded
-from clew.log import Log
+from clew.log import Log, chain
 from clew.log.store import Meanwhile, Raced
 from clew.log.writer import BATCH_EVENTS_MAX
 from tests.log.stores import Opening, everything, said, words_of
@@ -136,6 +136,30 @@ def test_one_bad_append_does_not_fail_its_neighbours(opening: Opening, fault: ty
         assert [one.position for one in found] == list(range(1, 10)), "a failure leaves no gap"
         assert log.first_outcome("k5") is None
         await log.append("thread-5", [said("5")], after=0, key="k5")
+
+    asyncio.run(main())
+
+
+def test_a_stream_that_is_about_to_be_forgotten_is_not_while_its_batch_is_made(
+    log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of more streams than are remembered: the oldest of them is written to along with new ones."""
+    monkeypatch.setattr(chain, "_HEADS_MAX", 3)
+
+    async def main() -> None:
+        for number in range(3):
+            await log.append(f"thread-{number}", [said("a")], after=0)
+        for version in (1, 2):
+            counted = count_transactions(log, monkeypatch)
+            with held_back(log):
+                old = [asyncio.create_task(log.append("thread-0", [said("b")], after=version))]
+                new = [asyncio.create_task(log.append(f"thread-{version}-{n}", [said("c")], after=0)) for n in range(6)]
+                await submitted(*old, *new)
+            done = await asyncio.wait_for(asyncio.gather(*new, *old), LIMIT_SECONDS)
+            assert [one.events[0].version for one in done] == [1] * 6 + [version + 1]
+            assert counted[0] == 2, "whoever holds the others back, and one for all of them"
+            monkeypatch.undo()
+            monkeypatch.setattr(chain, "_HEADS_MAX", 3)
 
     asyncio.run(main())
 

@@ -121,7 +121,12 @@ class Sealer:
         self.at = 0
 
     def begin(self, position: int, at: int, now: int) -> None:
-        """Go on after the event at `position`. Times never go back along positions: a time means one position."""
+        """Go on after the event at `position`. Times never go back along positions: a time means one position.
+
+        The streams that were not written for longest are forgotten here, and so none that a batch has learnt of.
+        """
+        while len(self._heads) > _HEADS_MAX:
+            self._heads.popitem(last=False)
         self._position = position
         self.at = max(now, at)
 
@@ -130,11 +135,8 @@ class Sealer:
         return self._heads.get(stream)
 
     def learn(self, stream: str, head: Head) -> None:
-        heads = self._heads
-        heads[stream] = head
-        heads.move_to_end(stream)
-        if len(heads) > _HEADS_MAX:
-            heads.popitem(last=False)
+        self._heads[stream] = head
+        self._heads.move_to_end(stream)
 
     def restore(self, heads: Mapping[str, Head]) -> None:
         """Unlearn what was sealed and is not to be: these are the ends of its streams as they were before."""

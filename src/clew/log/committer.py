@@ -200,6 +200,8 @@ class Committer:
         """
         if self._left is None or not self._undisturbed:
             return
+        position, at = self._left
+        self._sealer.begin(position, at, now)
         heads: dict[str, Head] = {}
         for append in appends:
             if append.stream not in heads:
@@ -209,8 +211,6 @@ class Committer:
                 heads[append.stream] = head
             if append.key is not None:
                 return
-        position, at = self._left
-        self._sealer.begin(position, at, now)
         draft = Draft(self._sealer, {}, self._found)
         draft.take(appends)
         self._foreseen = _Foreseen(draft, heads)
