@@ -12,10 +12,8 @@ import random
 import sqlite3
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from unittest.mock import patch
 
 if not __package__:  # Run as a file, Python looks for modules beside it and not in the repository.
     sys.path[0] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -33,9 +31,9 @@ from clew.events.run import RunCompleted, RunConfig, RunQueued
 from clew.events.thread import ThreadCreated
 from clew.events.usage import Usage
 from clew.log import Log, Reader, open_store
-from clew.log.chain import Sealer
 from clew.projecting import Keeper, discover
 from clew_projections import billing_ledger
+from tests.log.clocks import clock
 
 _TENANT = "acme"
 _MONTH = 1_764_547_200_000_000  # The 1st of December 2025, in microseconds.
@@ -44,18 +42,6 @@ _CALLS_OF_A_RUN = 50
 _MODELS = ("gpt-4o", "gpt-4o-mini", "o3", "claude-opus", "claude-haiku", "mistral-large")
 _ASSISTANTS, _CUSTOMERS = 50, 200
 _APPENDS_AT_ONCE = 64
-
-
-@contextmanager
-def clock(now: Callable[[], int]) -> Iterator[None]:
-    """What the log's clock says: a month goes by in the time that it takes to write it."""
-    real = Sealer.begin
-
-    def begin(sealer: Sealer, position: int, at: int, _: int) -> None:
-        real(sealer, position, at, now())
-
-    with patch.object(Sealer, "begin", begin):
-        yield
 
 
 def answered(run_id: str, number: int, dice: random.Random) -> ModelAnswered:

@@ -14,6 +14,7 @@ from clew.log.committer import Committer
 from clew.log.postgres import PostgresStore
 from clew.log.stores import open_store
 from tests.log.stores import STORES, Opening, everything, said, words_of
+from tests.log.together import held_back, submitted
 from tests.log.verifying import holds_together
 
 SECOND = 1_000_000
@@ -149,12 +150,19 @@ def test_two_that_take_turns_at_one_stream_lose_and_double_nothing(log: Log, oth
     holds(log, 60)
 
 
+@pytest.mark.usefixtures("patient")
 def test_a_batch_with_conflicts_and_several_appends_of_a_stream_comes_out_the_same(
     log: Log, sealed_late: list[int]
 ) -> None:
     async def at_once() -> list[Any]:
-        """All of them in one loop turn, hence in one batch: the second follows on the first, the third on nothing."""
-        appends = [append(log, stream, after) for stream in ("thread-1", "thread-2") for after in (4, 5, 5)]
+        """In one batch: of each stream the second follows on the first, the third on nothing."""
+        with held_back(log):
+            appends = [
+                asyncio.create_task(append(log, stream, after))
+                for stream in ("thread-1", "thread-2")
+                for after in (4, 5, 5)
+            ]
+            await submitted(*appends)
         return await asyncio.gather(*appends, return_exceptions=True)
 
     async def main() -> None:
@@ -165,6 +173,7 @@ def test_a_batch_with_conflicts_and_several_appends_of_a_stream_comes_out_the_sa
         outcomes = await at_once()
         assert [one if isinstance(one, int) else type(one) for one in outcomes] == [9, 10, Conflict, 11, 12, Conflict]
         assert [one.found for one in outcomes if isinstance(one, Conflict)] == [6, 6]
+        assert sealed_late == [], "it was foreseen"
 
     asyncio.run(main())
     holds(log, 12)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -16,26 +15,7 @@ from clew.log import Log, chain
 from clew.log.store import Meanwhile, Raced
 from clew.log.writer import BATCH_EVENTS_MAX
 from tests.log.stores import Opening, everything, said, words_of
-
-LIMIT_SECONDS = 20.0
-
-
-@contextmanager
-def held_back(log: Log) -> Iterator[None]:
-    """What is submitted inside waits, and reaches the writer together when the block ends."""
-    gate = threading.Event()
-    holding = asyncio.ensure_future(log.write(lambda cursor: gate.wait(LIMIT_SECONDS)))
-    try:
-        yield
-    finally:
-        gate.set()
-    assert not holding.cancelled()
-
-
-async def submitted(*tasks: asyncio.Task[Any]) -> None:
-    """Each of them has had its turn, and waits for the writer."""
-    await asyncio.sleep(0)
-    assert not any(task.done() for task in tasks)
+from tests.log.together import LIMIT_SECONDS, held_back, submitted
 
 
 def count_transactions(log: Log, monkeypatch: pytest.MonkeyPatch) -> list[int]:
