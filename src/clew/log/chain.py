@@ -105,7 +105,7 @@ class Salter:
             drawn = os.urandom(_SALT_BYTES * _SALTS_AT_ONCE)
             salt, *others = (drawn[place : place + _SALT_BYTES] for place in range(0, len(drawn), _SALT_BYTES))
             self._drawn += others
-        return _new(Salted, (event, kind, state, salt, _sha256(salt + state).digest()))
+        return _new(Salted, (event, kind, state, salt, body_hash(salt, state)))
 
 
 class Sealer:

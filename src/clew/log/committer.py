@@ -202,15 +202,9 @@ class Committer:
             return
         position, at = self._left
         self._sealer.begin(position, at, now)
-        heads: dict[str, Head] = {}
-        for append in appends:
-            if append.stream not in heads:
-                head = self._sealer.head(append.stream)
-                if head is None or head.version != append.after:
-                    return
-                heads[append.stream] = head
-            if append.key is not None:
-                return
+        heads, unknown = self._remembered(appends)
+        if unknown or any(append.key is not None for append in appends):
+            return
         draft = Draft(self._sealer, {}, self._found)
         draft.take(appends)
         self._foreseen = _Foreseen(draft, heads)
@@ -253,22 +247,24 @@ class Committer:
         return self._store.first_outcomes(cursor, keys) if keys else {}
 
     def _learn_heads(self, cursor: Cursor, appends: Sequence[Append]) -> None:
-        """Look up the ends of streams that are not remembered, or that another process may have moved."""
-        known = self._sealer.head
-        unknown, seen = [], set()
-        for append in appends:
-            stream = append.stream
-            # What counts is where the first append of each stream believes that it ends.
-            if stream not in seen:
-                seen.add(stream)
-                head = known(stream)
-                if head is None or (head.version != append.after and self._store.shared):
-                    unknown.append(stream)
+        _, unknown = self._remembered(appends)
         if unknown:
             found = self._store.heads(cursor, unknown)
             for stream in unknown:
                 self._sealer.learn(stream, found.get(stream) or Head(0, FIRST))
                 self._forget_inline(stream)
+
+    def _remembered(self, appends: Sequence[Append]) -> tuple[dict[str, Head], list[str]]:
+        """The ends of their streams, and the streams whose ends must be looked up: they are not remembered, or another
+        process may have moved them."""
+        # What counts is where the first append of each stream believes that it ends.
+        afters = {append.stream: append.after for append in reversed(appends)}
+        heads = {}
+        for stream, after in afters.items():
+            head = self._sealer.head(stream)
+            if head is not None and (head.version == after or not self._store.shared):
+                heads[stream] = head
+        return heads, [stream for stream in afters if stream not in heads]
 
     def _insert_keys(self, cursor: Cursor, draft: Draft) -> None:
         if draft.new_keys:
