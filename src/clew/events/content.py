@@ -11,9 +11,11 @@ from typing import Annotated, Literal, TypeAlias
 from pydantic import Field, JsonValue
 
 from clew.events.base import Value
+from clew.exact_json import ExactObject
 
 Metadata: TypeAlias = dict[str, str]
-JsonObject: TypeAlias = dict[str, JsonValue]
+# Numbers in it are as they were written: see `clew.exact_json`.
+JsonObject: TypeAlias = Annotated[dict[str, JsonValue], ExactObject()]
 
 
 class Text(Value):

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-import orjson
+from collections.abc import Iterator
+from functools import cache
+from typing import Any, get_args
+
+from pydantic import BaseModel
 
 from clew import events as _every_kind  # noqa: F401  (importing it registers every kind)
+from clew import exact_json
 from clew.errors import TooLarge, UnknownKind
 from clew.events.base import Event
 from clew.events.older import UPCASTERS
+from clew.exact_json import ExactObject
 
 # A message of 256,000 characters, the most that clients of the Assistants API may send, has up to 1 MB as UTF-8.
 EVENT_BYTES_MAX = 1_100_000
@@ -15,7 +21,10 @@ EVENT_BYTES_MAX = 1_100_000
 
 def encode(event: Event) -> bytes:
     """The stored bytes: JSON without what is at its default. Raises `TooLarge`."""
-    state: bytes = event.__pydantic_serializer__.to_json(event, exclude_defaults=True)
+    if exact_json.holds_numbers(event):
+        state = exact_json.dumps(event.model_dump(exclude_defaults=True))
+    else:
+        state = event.__pydantic_serializer__.to_json(event, exclude_defaults=True)
     if len(state) > EVENT_BYTES_MAX:
         raise TooLarge(what=f"the event {event.kind}", size_bytes=len(state), limit_bytes=EVENT_BYTES_MAX)
     return state
@@ -27,5 +36,30 @@ def decode(kind: str, state: bytes) -> Event:
     if event_type is None:
         raise UnknownKind(kind=kind)
     if upcast is not None:
-        return event_type.model_validate(upcast(orjson.loads(state)))
+        return event_type.model_validate(upcast(exact_json.loads(state)))
+    holds_json = any(name in state for name in _names_of_json(event_type))
+    if holds_json and exact_json.holds_odd_numbers(state, compact=True):
+        return event_type.model_validate(exact_json.loads(state))
     return event_type.model_validate_json(state)
+
+
+@cache
+def _names_of_json(model: type[BaseModel]) -> frozenset[bytes]:
+    """The fields that hold JSON of others, of which pydantic alone would not keep the numbers as they are."""
+    names: set[bytes] = set()
+    for name, field in model.model_fields.items():
+        if any(isinstance(mark, ExactObject) for mark in field.metadata):
+            names.add(b'"%b":' % name.encode())
+        for part in _parts_of(field.annotation):
+            if isinstance(part, ExactObject):
+                names.add(b'"%b":' % name.encode())
+            elif isinstance(part, type) and issubclass(part, BaseModel):
+                names |= _names_of_json(part)
+    return frozenset(names)
+
+
+def _parts_of(annotation: Any) -> Iterator[Any]:
+    """What a type is made of: of `tuple[Tool, ...] | None` these are `Tool` and some that are no models."""
+    yield annotation
+    for part in get_args(annotation):
+        yield from _parts_of(part)
