@@ -18,6 +18,7 @@ from typing import Any, TypeAlias
 
 import orjson
 
+from clew import exact_json
 from clew.events.base import Event, Recorded
 from clew.events.content import Content, File, Image, JsonObject, Other, Part, Refusal, Text
 from clew.events.message import MessageAppended, MessageEdited, MessageRemoved
@@ -110,7 +111,8 @@ def returned(
 
 
 def _json(value: Any) -> bytes:
-    return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
+    """Numbers as floats have them: a client reads them so, and sends them again so."""
+    return orjson.dumps(exact_json.as_floats(value), option=orjson.OPT_SORT_KEYS)
 
 
 def _bare(value: Any) -> Any:
@@ -191,8 +193,8 @@ def _document(file: File) -> JsonObject:
 def parsed(block: str) -> JsonObject:
     """A block that was kept as it came. What is no object, another API may have: it is shown as the text that it is."""
     try:
-        known = orjson.loads(block)
-    except orjson.JSONDecodeError:
+        known = exact_json.loads(block)
+    except ValueError:
         known = None
     return known if isinstance(known, dict) else text_block(block)
 
@@ -202,8 +204,8 @@ def arguments_of(written: str) -> JsonObject:
     if not written.strip():
         return {}
     try:
-        known = orjson.loads(written)
-    except orjson.JSONDecodeError:
+        known = exact_json.loads(written)
+    except ValueError:
         known = None
     return known if isinstance(known, dict) else {"INVALID_JSON": written}
 

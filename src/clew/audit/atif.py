@@ -18,6 +18,7 @@ from typing import Any
 
 import orjson
 
+from clew import exact_json
 from clew.audit.costs import Costs
 from clew.audit.records import Audit, ItemRecord, StepRecord
 from clew.events.usage import Usage
@@ -56,7 +57,7 @@ def atif(audit: Audit) -> bytes:
             {"type": "function", "function": tool.model_dump(mode="json", exclude={"type"}, exclude_none=True)}
             for tool in config.tools
         ]
-    return orjson.dumps(trajectory, option=orjson.OPT_INDENT_2)
+    return exact_json.dumps(trajectory, option=orjson.OPT_INDENT_2)
 
 
 def _before(audit: Audit) -> list[dict[str, Any]]:
@@ -146,8 +147,8 @@ def _call(tool_call_id: str, name: str, arguments: str) -> dict[str, Any]:
 
 def _object(arguments: str) -> dict[str, Any]:
     try:
-        parsed = orjson.loads(arguments)
-    except orjson.JSONDecodeError:
+        parsed = exact_json.loads(arguments)
+    except ValueError:
         parsed = None
     return parsed if isinstance(parsed, dict) else {"_unparsed": arguments}
 

@@ -9,6 +9,7 @@ from typing import Any, Literal, TypeAlias, TypeVar
 import orjson
 from pydantic import BaseModel
 
+from clew import exact_json
 from clew.audit.records import ItemRecord
 from clew.audit.sides import Side, side
 from clew.errors import Refused
@@ -165,13 +166,13 @@ def _made(items: Sequence[ItemRecord]) -> list[_Call]:
 
 
 def _asked(call: _Call) -> tuple[str, bytes]:
-    return (call.name, orjson.dumps(call.arguments, option=orjson.OPT_SORT_KEYS))
+    return (call.name, exact_json.dumps(call.arguments, option=orjson.OPT_SORT_KEYS))
 
 
 def _object(text: str) -> dict[str, Any]:
     try:
-        parsed = orjson.loads(text)
-    except orjson.JSONDecodeError:
+        parsed = exact_json.loads(text)
+    except ValueError:
         parsed = None
     return parsed if isinstance(parsed, dict) else {"": text}
 

@@ -14,8 +14,7 @@ from collections.abc import Mapping
 from importlib.metadata import version
 from typing import Any
 
-import orjson
-
+from clew import exact_json
 from clew.audit.records import Attempt, Audit, ItemRecord, StepRecord, ToolRecord
 
 _INTERNAL, _CLIENT = 1, 3
@@ -28,7 +27,9 @@ def otlp(audit: Audit, *, content: bool = False) -> bytes:
     spans = _Spans(audit, content).all()
     scope = {"scope": {"name": "clew", "version": version("clew")}, "spans": spans, "schemaUrl": _SCHEMA_URL}
     resource = {"attributes": _attributes({"service.name": "clew", "service.version": version("clew")})}
-    return orjson.dumps({"resourceSpans": [{"resource": resource, "scopeSpans": [scope], "schemaUrl": _SCHEMA_URL}]})
+    return exact_json.dumps(
+        {"resourceSpans": [{"resource": resource, "scopeSpans": [scope], "schemaUrl": _SCHEMA_URL}]}
+    )
 
 
 class _Spans:
@@ -216,13 +217,13 @@ def _answer(step: StepRecord) -> dict[str, Any]:
 def _parsed(arguments: str) -> Any:
     """A model may write what is no JSON: then it is the text."""
     try:
-        return orjson.loads(arguments)
-    except orjson.JSONDecodeError:
+        return exact_json.loads(arguments)
+    except ValueError:
         return arguments
 
 
 def _json(value: Any) -> str:
-    return orjson.dumps(value).decode()
+    return exact_json.dumps(value).decode()
 
 
 def _event(at: int, name: str, attributes: Mapping[str, Any]) -> dict[str, Any]:

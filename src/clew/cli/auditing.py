@@ -9,6 +9,7 @@ from typing import Annotated
 import orjson
 import typer
 
+from clew import exact_json
 from clew.audit.atif import atif
 from clew.audit.diffs import diff as diff_of
 from clew.audit.otel import otlp
@@ -63,7 +64,7 @@ def audit(
     if trajectory is not None:
         _write(trajectory, atif(found))
     if as_json:
-        print_json(found.model_dump(mode="json"))
+        print_json(found.model_dump())
     elif html is otel is trajectory is None:
         print_audit(console, found)
 
@@ -100,7 +101,7 @@ def prompt(
     if raw:
         sys.stdout.buffer.write((found.body or "").encode())
     elif as_json:
-        print_json(found.model_dump(mode="json"))
+        print_json(found.model_dump())
     else:
         _print_prompt(found)
     if not found.proven:
@@ -115,7 +116,7 @@ def _print_prompt(found: ExactPrompt) -> None:
         f"{found.items} items as of position {found.as_of}, {clock(found.at)}, rendered by {safe(found.renderer)}"
     )
     if found.body is not None:
-        pretty = orjson.dumps(orjson.loads(found.body), option=orjson.OPT_INDENT_2).decode()
+        pretty = exact_json.dumps(exact_json.loads(found.body), option=orjson.OPT_INDENT_2).decode()
         console.print(plain(pretty), markup=False, soft_wrap=True)
     console.print(f"in the log   {found.digest}")
     if found.rendered_digest is not None:
@@ -135,6 +136,6 @@ def diff(
     with open_reader(store) as reader:
         found = diff_of(reader, a, b)
     if as_json:
-        print_json(found.model_dump(mode="json"))
+        print_json(found.model_dump())
     else:
         print_diff(console, found)

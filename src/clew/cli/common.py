@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 
+from clew import exact_json
 from clew.errors import Misconfigured
 from clew.log import Log, Reader, open_store
 from clew.past import Point
@@ -56,7 +57,7 @@ def open_reader(store: str | None) -> Iterator[Reader]:
 
 
 def print_json(value: Any) -> None:
-    sys.stdout.write(orjson.dumps(value, option=orjson.OPT_INDENT_2, default=str).decode() + "\n")
+    sys.stdout.write(exact_json.dumps(value, option=orjson.OPT_INDENT_2, default=str).decode() + "\n")
 
 
 def clock(at: int) -> str:

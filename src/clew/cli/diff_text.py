@@ -5,10 +5,10 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Any
 
-import orjson
 from rich.console import Console
 from rich.table import Table as Grid
 
+from clew import exact_json
 from clew.audit.diffs import CallDiff, Diff, ItemDiff
 from clew.audit.records import ItemRecord
 from clew.audit.sides import Numbers, Side
@@ -91,7 +91,7 @@ def _print_call(console: Console, call: CallDiff) -> None:
 
 
 def _value(value: Any) -> str:
-    return "[dim]nothing[/]" if value is None else safe(short(orjson.dumps(value).decode(), 120))
+    return "[dim]nothing[/]" if value is None else safe(short(exact_json.dumps(value).decode(), 120))
 
 
 def _numbers(a: Numbers, b: Numbers) -> Grid:

@@ -8,9 +8,9 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import orjson
 from rich.markup import escape
 
+from clew import exact_json
 from clew.cli.common import clock, console, short
 from clew.errors import Misconfigured, NotFound
 from clew.events.base import Event, Recorded
@@ -68,7 +68,7 @@ def play(log: Log, run_id: str, *, speed: float, by_hand: bool, breaks: Sequence
         for scene in found:
             after = (scene.recorded.at - found[0].recorded.at) / 1_000_000
             line = {"after_seconds": after, "status": scene.run.status, **recorded_json(scene.recorded)}
-            sys.stdout.write(orjson.dumps(line).decode() + "\n")
+            sys.stdout.write(exact_json.dumps(line).decode() + "\n")
         return
     first = found[0].recorded
     console.print(f"[bold]{run_id}[/]  {len(found)} events, queued {clock(first.at)}")

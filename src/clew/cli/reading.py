@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table as Grid
 
+from clew import exact_json
 from clew.cli.common import (
     AsOfOption,
     JsonOption,
@@ -164,9 +165,7 @@ def _print_event(recorded: Recorded[Event], as_json: bool) -> None:
 
 
 def _json_line(recorded: Recorded[Event]) -> str:
-    import orjson
-
-    return orjson.dumps(recorded_json(recorded)).decode()
+    return exact_json.dumps(recorded_json(recorded)).decode()
 
 
 def _fields(value: Any) -> dict[str, Any]:
@@ -178,7 +177,7 @@ def _fields(value: Any) -> dict[str, Any]:
 
 def _plain(value: Any) -> Any:
     if hasattr(value, "model_dump"):
-        return value.model_dump(mode="json")
+        return value.model_dump()
     if hasattr(type(value), "__dataclass_fields__"):
         return _fields(value)
     return [_plain(one) for one in value] if isinstance(value, tuple) else value

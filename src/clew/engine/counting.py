@@ -6,8 +6,7 @@ import asyncio
 from collections.abc import Iterable
 from functools import lru_cache
 
-import orjson
-
+from clew import exact_json
 from clew.events.content import Attachment, Content, Metadata, Refusal, Text, Tokens
 from clew.events.items import Item
 from clew.events.message import Role
@@ -97,7 +96,7 @@ def instruction_tokens(instructions: str, model: str) -> Tokens:
 
 def tool_tokens(tools: tuple[Tool, ...], model: str) -> int:
     """An estimate: providers write definitions in a form of their own before they count."""
-    return _tool_tokens(orjson.dumps([tool.model_dump(exclude_none=True) for tool in tools]), model) if tools else 0
+    return _tool_tokens(exact_json.dumps([tool.model_dump(exclude_none=True) for tool in tools]), model) if tools else 0
 
 
 @lru_cache(maxsize=256)

@@ -30,13 +30,16 @@ def encode(event: Event) -> bytes:
     return state
 
 
-def decode(kind: str, state: bytes) -> Event:
+def decode(kind: str, state: bytes | str) -> Event:
+    """The event of stored bytes; of text, where somebody has changed them by hand. Raises `UnknownKind`."""
     upcast = UPCASTERS.get(kind)
     event_type = Event.kinds.get(kind)
     if event_type is None:
         raise UnknownKind(kind=kind)
     if upcast is not None:
         return event_type.model_validate(upcast(exact_json.loads(state)))
+    if isinstance(state, str):
+        state = state.encode()
     holds_json = any(name in state for name in _names_of_json(event_type))
     if holds_json and exact_json.holds_odd_numbers(state, compact=True):
         return event_type.model_validate(exact_json.loads(state))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from fastapi import FastAPI
 
 from clew.audit.diffs import Diff, diff
@@ -11,13 +13,14 @@ from clew.audit.telling import audit
 from clew.engine.engine import Engine
 from clew.providers.renderers import RENDERERS
 from clew.server.past import AsOf
+from clew.server.responses import ExactResponse
 
 
 def add_audits(app: FastAPI, engine: Engine) -> None:
-    @app.get("/runs/{run_id}/audit", summary="A run told step by step")
-    async def get_audit(run_id: str, as_of: AsOf) -> Audit:
+    @app.get("/runs/{run_id}/audit", summary="A run told step by step", response_model=Audit)
+    async def get_audit(run_id: str, as_of: AsOf) -> Any:
         with engine.log.reading() as reader:
-            return audit(reader, run_id, as_of)
+            return ExactResponse(audit(reader, run_id, as_of).model_dump())
 
     @app.get(
         "/runs/{run_id}/steps/{step_id}/prompt",
@@ -35,7 +38,8 @@ def add_audits(app: FastAPI, engine: Engine) -> None:
         summary="What differs between two runs, two threads, or a thread at two points",
         description="`a` and `b` are ids of runs or of threads; `THREAD@v12` is a thread as it was at version 12, and"
         " any other point in the past may stand behind the `@`, too.",
+        response_model=Diff,
     )
-    async def get_diff(a: str, b: str, as_of: AsOf) -> Diff:
+    async def get_diff(a: str, b: str, as_of: AsOf) -> Any:
         with engine.log.reading() as reader:
-            return diff(reader, a, b, as_of)
+            return ExactResponse(diff(reader, a, b, as_of).model_dump())

@@ -6,20 +6,21 @@ from itertools import islice
 from typing import Annotated, Any, Literal
 
 from fastapi import FastAPI, Query
-from fastapi.responses import JSONResponse
-from pydantic import BaseModel, JsonValue
+from pydantic import BaseModel
 
 from clew.engine.engine import Engine
 from clew.errors import NotFound
+from clew.events.content import JsonObject
 from clew.events.items import Place
 from clew.log import Reader
 from clew.server.past import AsOf
+from clew.server.responses import ExactResponse
 from clew.server.sse import item_json
 from clew_projections import thread_view
 
 
 class ItemList(BaseModel):
-    items: list[dict[str, JsonValue]]
+    items: list[JsonObject]
     has_more: bool
 
 
@@ -46,7 +47,7 @@ def add_items(app: FastAPI, engine: Engine) -> None:
             )
             rows = list(islice(walk, limit + 1))
             shown = [item_json(item) for item in thread_view.items(reader, rows[:limit])]
-        return JSONResponse({"items": shown, "has_more": len(rows) > limit})
+        return ExactResponse({"items": shown, "has_more": len(rows) > limit})
 
 
 def _place(given: str | None) -> Place | None:

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from fastapi import Depends, FastAPI, Header, HTTPException, Query, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response, StreamingResponse
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic import BaseModel, ConfigDict, Field
 
 from clew.engine.counting import content_tokens, new_message, text_tokens
 from clew.engine.engine import Engine
@@ -23,7 +23,7 @@ from clew.errors import (
     StoreLost,
     TooLarge,
 )
-from clew.events.content import Content, Metadata, text
+from clew.events.content import Content, JsonObject, Metadata, text
 from clew.events.message import MessageAppended
 from clew.events.tool import SettledOutcome
 from clew.rules.commands import (
@@ -44,6 +44,7 @@ from clew.server.past import AsOf, point_check
 from clew.server.proofs import add_proofs
 from clew.server.rebuilding import add_rebuilding
 from clew.server.repeating import key_of
+from clew.server.responses import ExactResponse
 from clew.server.sse import feed_frames, past_frames, recorded_json
 from clew.server.threads import add_threads
 from clew.server.truncating import ThreadToChange, add_assistants, truncation
@@ -116,7 +117,7 @@ class RecordedEvent(BaseModel):
     at: int
     actor: str | None
     kind: str
-    data: dict[str, JsonValue]
+    data: JsonObject
 
 
 class EventList(BaseModel):
@@ -188,16 +189,16 @@ async def _invalid(request: Request, error: Exception) -> Response:
 
 
 def _add_events(app: FastAPI, engine: Engine) -> None:
-    @app.post("/threads/{thread_id}/events", summary="Append to a thread")
+    @app.post("/threads/{thread_id}/events", summary="Append to a thread", response_model=list[RecordedEvent])
     async def append_event(
         request: Request,
         thread_id: str,
         body: EventToAppend,
         idempotency_key: Annotated[str | None, Header()] = None,
-    ) -> list[RecordedEvent]:
+    ) -> Any:
         key = await key_of(request, idempotency_key)
         done = await engine.desk.on_thread(thread_id, lambda: _command(engine, thread_id, body), actor="clew", key=key)
-        return [RecordedEvent.model_validate(recorded_json(recorded)) for recorded in done.events]
+        return ExactResponse([recorded_json(recorded) for recorded in done.events])
 
     @app.get(
         "/threads/{thread_id}/events",
@@ -229,7 +230,7 @@ def _add_events(app: FastAPI, engine: Engine) -> None:
         with engine.log.reading() as reader:
             found = reader.stream(thread_id, after=after, upto=upto, limit=limit + 1)
         shown = [recorded_json(recorded) for recorded in found[:limit]]
-        return JSONResponse({"events": shown, "has_more": len(found) > limit})
+        return ExactResponse({"events": shown, "has_more": len(found) > limit})
 
 
 def _end(engine: Engine, thread_id: str, as_of: int | None) -> int | None:
@@ -296,8 +297,12 @@ def _add_runs(app: FastAPI, engine: Engine) -> None:
             steps = run_view.steps(reader, run_id, newest_first=False, limit=1_000, as_of=as_of)
             return RunInfo(run=run, steps=steps)
 
-    @app.post("/runs/{run_id}/tool_calls/{tool_call_id}/settle", summary="Settle a tool call in doubt")
-    async def settle(run_id: str, tool_call_id: str, body: Settlement) -> list[RecordedEvent]:
+    @app.post(
+        "/runs/{run_id}/tool_calls/{tool_call_id}/settle",
+        summary="Settle a tool call in doubt",
+        response_model=list[RecordedEvent],
+    )
+    async def settle(run_id: str, tool_call_id: str, body: Settlement) -> Any:
         with engine.log.reading() as reader:
             run = run_view.run(reader, run_id)
         if run is None:
@@ -312,7 +317,7 @@ def _add_runs(app: FastAPI, engine: Engine) -> None:
             tokens=text_tokens(body.output),
         )
         done = await engine.desk.on_thread(run.thread_id, lambda: command, actor="clew")
-        return [RecordedEvent.model_validate(recorded_json(recorded)) for recorded in done.events]
+        return ExactResponse([recorded_json(recorded) for recorded in done.events])
 
     @app.get("/projections", summary="Where the read models stand")
     async def projections(as_of: AsOf) -> list[ProjectionStanding]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import suppress
 
-import orjson
 from pydantic import TypeAdapter
 
+from clew import exact_json
 from clew.bus import AnswerDropped, CallPreview, Preview, ReasoningPreview, TextPreview
 from clew.errors import StoreFailed, StoreLost
 from clew.events.base import Event, Recorded
@@ -30,14 +30,14 @@ def recorded_json(recorded: Recorded[Event]) -> JsonObject:
         "at": recorded.at,
         "actor": recorded.actor,
         "kind": recorded.event.kind,
-        "data": recorded.event.model_dump(mode="json", exclude_defaults=True),
+        "data": recorded.event.model_dump(exclude_defaults=True),
     }
 
 
 def item_json(item: Item) -> JsonObject:
     """An entry of a transcript as JSON. Its `type` is message, reasoning, toolcall, toolresult or summary."""
     kind = type(item).__name__.removesuffix("Item").lower()
-    data: JsonObject = _ITEM.dump_python(item, mode="json")
+    data: JsonObject = _ITEM.dump_python(item)
     return {"type": kind, **data}
 
 
@@ -52,7 +52,7 @@ async def feed_frames(feed: Feed, thread_id: str, after: int, *, previews: bool)
             elif isinstance(heard, Recorded):
                 yield _frame(heard)
             elif previews:
-                yield b"event: %b\ndata: %b\n\n" % (_preview_name(heard), orjson.dumps(heard))
+                yield b"event: %b\ndata: %b\n\n" % (_preview_name(heard), exact_json.dumps(heard))
     # The process ends, the store is away, or the client did not keep up: it may come again.
     yield retry
 
@@ -67,7 +67,7 @@ async def past_frames(log: Log, thread_id: str, after: int, upto: int) -> AsyncI
 
 
 def _frame(recorded: Recorded[Event]) -> bytes:
-    data = orjson.dumps(recorded_json(recorded))
+    data = exact_json.dumps(recorded_json(recorded))
     return b"id: %d\nevent: %b\ndata: %b\n\n" % (recorded.version, recorded.event.kind.encode(), data)
 
 

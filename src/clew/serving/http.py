@@ -19,11 +19,11 @@ from contextlib import aclosing, contextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar, TypeAlias, TypeVar
 
-import orjson
 from pydantic import BaseModel, ValidationError
 from starlette.datastructures import QueryParams
 from starlette.types import Receive, Scope, Send
 
+from clew import exact_json
 from clew.desk import Key
 from clew.engine.engine import Engine
 from clew.errors import ClewError, PastIsReadOnly
@@ -78,8 +78,8 @@ class Call:
     def read(self, model: type[B]) -> B:
         """The body as a `model`; no body is an empty object."""
         try:
-            given = orjson.loads(self.body) if self.body else {}
-        except orjson.JSONDecodeError:
+            given = exact_json.loads(self.body) if self.body else {}
+        except ValueError:
             raise self.manners.not_json() from None
         try:
             return model.__pydantic_validator__.validate_python(given)  # type: ignore[no-any-return]
@@ -196,7 +196,7 @@ class Endpoint:
         headers = [*common, *answer.headers]
         body = b""
         if answer.content is not None:
-            body = orjson.dumps(answer.content)
+            body = exact_json.dumps(answer.content)
             headers += ((b"content-type", b"application/json"), (b"content-length", b"%d" % len(body)))
         if call.shown is not None:
             # What was shown is found again as of there, for ever.

@@ -8,8 +8,7 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-import orjson
-
+from clew import exact_json
 from clew.bus import Heard
 from clew.engine.engine import Engine
 from clew.events.base import Recorded
@@ -45,7 +44,7 @@ class Grammar:
 
 def frame(name: str, data: Any, id: str | None = None) -> bytes:
     place = b"id: %b\n" % id.encode() if id is not None else b""
-    return b"%bevent: %b\ndata: %b\n\n" % (place, name.encode(), orjson.dumps(data))
+    return b"%bevent: %b\ndata: %b\n\n" % (place, name.encode(), exact_json.dumps(data))
 
 
 async def run_frames(

@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import orjson
-
+from clew import exact_json
 from clew.dialects.anthropic_messages.errors import rejected
 from clew.dialects.anthropic_messages.history import Entry, blocks_of_result
 from clew.engine.counting import content_tokens, new_message, text_tokens
@@ -121,7 +120,7 @@ class _Items:
         self._parts, self._said_by = [], None
 
     def _think(self, entry: Entry) -> None:
-        block = orjson.dumps(entry.block).decode()
+        block = exact_json.dumps(entry.block).decode()
         last = self.made[-1] if self.made else None
         if isinstance(last, NewReasoning) and last.model_call_id == self._model_call_id:
             self.made.pop()
@@ -132,7 +131,7 @@ class _Items:
         self.made.append(reasoning)
 
     def _call(self, entry: Entry) -> None:
-        name, arguments = entry.block["name"], orjson.dumps(entry.block["input"]).decode()
+        name, arguments = entry.block["name"], exact_json.dumps(entry.block["input"]).decode()
         self.open[entry.block["id"]] = None
         self.made.append(
             NewCall(
@@ -205,7 +204,7 @@ def part_of(block: dict[str, Any]) -> Part:
     if part is not None and _same(part, block):
         return part
     kept = {name: value for name, value in block.items() if name != "cache_control" and value is not None}
-    return Other(type="other", provider=PROVIDER, block=orjson.dumps(kept).decode())
+    return Other(type="other", provider=PROVIDER, block=exact_json.dumps(kept).decode())
 
 
 def _plain_part(block: dict[str, Any]) -> Part | None:

@@ -37,7 +37,8 @@ def _text_or_blocks(value: Any) -> str | None:
 
 _CLOSED = ConfigDict(extra="forbid", strict=True)
 _OPEN = ConfigDict(extra="allow", strict=True)
-Json: TypeAlias = Annotated[dict[str, JsonValue], BeforeValidator(_not_too_deep)]
+# The values are JSON already: of a `JsonValue` pydantic would round the numbers.
+Json: TypeAlias = Annotated[dict[str, Any], BeforeValidator(_not_too_deep)]
 
 
 class Body(BaseModel):

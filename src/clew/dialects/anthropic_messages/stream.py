@@ -12,8 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import orjson
-
+from clew import exact_json
 from clew.bus import AnswerDropped, CallPreview, Heard, Preview, ReasoningPreview, TextPreview
 from clew.dialects.anthropic_messages.deltas import PROVIDER
 from clew.dialects.anthropic_messages.errors import Fault
@@ -158,7 +157,7 @@ class ReplyEncoder:
                 thoughts: list[Object] = [{"type": "thinking_delta", "thinking": thought}] if thought else []
                 return thoughts + ([{"type": "signature_delta", "signature": signed}] if signed else [])
             case "tool_use" | "mcp_tool_use":
-                written = orjson.dumps(block["input"]).decode()
+                written = exact_json.dumps(block["input"]).decode()
                 if seen.text:
                     written = self.reply.written.get(block["id"], written)
                 left = _rest(written, seen.text)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import orjson
 from starlette.datastructures import QueryParams
 
+from clew import exact_json
 from clew.dialects.mistral_conversations import translate
 from clew.dialects.mistral_conversations.answering import newest_opening
 from clew.dialects.mistral_conversations.entries import Object
@@ -65,8 +65,8 @@ def labels_of(query: QueryParams) -> Metadata:
     if not given:
         return {}
     try:
-        wanted: Any = orjson.loads(given)
-    except orjson.JSONDecodeError:
+        wanted: Any = exact_json.loads(given)
+    except ValueError:
         raise wrong(("query", "metadata"), "Input should be valid JSON", "json_invalid") from None
     if wanted is None or wanted == _SDK_SAYS_NOTHING:
         return {}

@@ -9,8 +9,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeAlias
 
-import orjson
-
+from clew import exact_json
 from clew.dialects.mistral_conversations.identifiers import public_id
 from clew.events.content import Content, Image, JsonObject, Other, Part, Refusal, Text
 from clew.events.run import RunConfig
@@ -148,7 +147,7 @@ def _chunk(part: Part) -> Object:
 
 def own_chunk(block: str) -> Object:
     """A chunk of Mistral's that no class of ours models, as it came."""
-    chunk: Object = orjson.loads(block)
+    chunk: Object = exact_json.loads(block)
     return chunk
 
 

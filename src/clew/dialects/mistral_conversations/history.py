@@ -6,8 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import orjson
-
+from clew import exact_json
 from clew.dialects.mistral_conversations import entries
 from clew.dialects.mistral_conversations.entries import Object, Result
 from clew.dialects.mistral_conversations.identifiers import call_entry, placed_entry
@@ -215,7 +214,7 @@ class _Reading:
 def _info(output: str) -> Object:
     """What a client said of an execution, which it said as an object; what a fork says in its place is a text."""
     try:
-        said = orjson.loads(output)
-    except orjson.JSONDecodeError:
+        said = exact_json.loads(output)
+    except ValueError:
         return {"output": output}
     return said if isinstance(said, dict) else {"output": output}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, JsonValue, Tag
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag
 from pydantic_core import PydanticCustomError
 
 # Far above what any JSON Schema needs, and far below what readers of stored JSON refuse.
@@ -69,7 +69,8 @@ def _entry_tag(value: Any) -> str | None:
 
 
 Text: TypeAlias = Annotated[str, Field(max_length=TEXT_CHARS_MAX)]
-Json: TypeAlias = Annotated[dict[str, JsonValue], BeforeValidator(_not_too_deep)]
+# The values are JSON already: of a `JsonValue` pydantic would round the numbers.
+Json: TypeAlias = Annotated[dict[str, Any], BeforeValidator(_not_too_deep)]
 Penalty: TypeAlias = Annotated[float, Field(ge=-2, le=2)]
 Share: TypeAlias = Annotated[float, Field(ge=0, le=1)]
 Count: TypeAlias = Annotated[int, Field(ge=0)]

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import orjson
-
+from clew import exact_json
 from clew.dialects.mistral_conversations.entries import OWN
 from clew.dialects.mistral_conversations.errors import not_offered, wrong
 from clew.dialects.mistral_conversations.identifiers import assistant_id
@@ -101,7 +100,7 @@ async def _message(entry: MessageInput | MessageOutput, index: int, answer: str 
 
 
 async def _call(entry: FunctionCall, answer: str) -> NewCall:
-    arguments = entry.arguments if isinstance(entry.arguments, str) else orjson.dumps(entry.arguments).decode()
+    arguments = entry.arguments if isinstance(entry.arguments, str) else exact_json.dumps(entry.arguments).decode()
     return NewCall(
         tool_call_id=entry.tool_call_id,
         model_call_id=answer,
@@ -113,7 +112,7 @@ async def _call(entry: FunctionCall, answer: str) -> NewCall:
 
 
 async def _execution(entry: ToolExecution, answer: str) -> list[NewItem]:
-    tool_call_id, output = new_id("call"), orjson.dumps(entry.info or {}).decode()
+    tool_call_id, output = new_id("call"), exact_json.dumps(entry.info or {}).decode()
     call = NewCall(
         tool_call_id=tool_call_id,
         model_call_id=answer,
@@ -165,7 +164,7 @@ def _part(given: Chunk) -> Part:
         if isinstance(url, str):
             return Image(type="image", url=url)
         return Image(type="image", url=url.url, detail=url.detail)
-    return Other(type="other", provider=OWN, block=given.model_dump_json(exclude_unset=True))
+    return Other(type="other", provider=OWN, block=exact_json.dumps(given.model_dump(exclude_unset=True)).decode())
 
 
 # Tools, and how answers are made
@@ -230,7 +229,7 @@ def metadata(given: JsonObject | None) -> tuple[Metadata, tuple[str, ...]]:
 
 
 def as_text(value: Any) -> str:
-    return orjson.dumps(value).decode()
+    return exact_json.dumps(value).decode()
 
 
 def shown_metadata(texts: Metadata, json_names: Sequence[str]) -> JsonObject:
@@ -239,7 +238,7 @@ def shown_metadata(texts: Metadata, json_names: Sequence[str]) -> JsonObject:
 
 def _shown(value: str) -> Any:
     try:
-        return orjson.loads(value)
-    except orjson.JSONDecodeError:
+        return exact_json.loads(value)
+    except ValueError:
         # Another dialect has put a text in its place.
         return value

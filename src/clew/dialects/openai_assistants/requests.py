@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, JsonValue, Tag
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag
 from pydantic_core import PydanticCustomError
 
 TAGS = frozenset(
@@ -54,7 +54,8 @@ def _not_too_deep(value: Any) -> Any:
 Metadata: TypeAlias = Annotated[
     dict[Annotated[str, Field(max_length=64)], Annotated[str, Field(max_length=512)]], Field(max_length=16)
 ]
-Json: TypeAlias = Annotated[dict[str, JsonValue], BeforeValidator(_not_too_deep)]
+# The values are JSON already: of a `JsonValue` pydantic would round the numbers.
+Json: TypeAlias = Annotated[dict[str, Any], BeforeValidator(_not_too_deep)]
 Instructions: TypeAlias = Annotated[str, Field(max_length=INSTRUCTIONS_CHARS_MAX)]
 Effort: TypeAlias = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
 Temperature: TypeAlias = Annotated[float, Field(ge=0, le=2)]

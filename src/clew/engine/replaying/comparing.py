@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-import orjson
 from pydantic import JsonValue
 
+from clew import exact_json
 from clew.events.base import Event
 from clew.log import codec
 
@@ -63,9 +63,9 @@ class Names:
     def translated(self, event: Event) -> Event:
         """A recorded event in today's ids."""
         state = codec.encode(event)
-        plain = orjson.loads(state)
+        plain = exact_json.loads(state)
         renamed = _renamed(plain, self.today)
-        return event if renamed == plain else codec.decode(event.kind, orjson.dumps(renamed))
+        return event if renamed == plain else codec.decode(event.kind, exact_json.dumps(renamed))
 
 
 def _alike(recorded: str, today: str) -> bool:

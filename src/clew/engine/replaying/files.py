@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import orjson
 
+from clew import exact_json
 from clew.engine.replaying.recordings import Recording
 from clew.errors import NotFound
 from clew.events.base import Event, Recorded
@@ -31,8 +32,8 @@ def read_lines(lines: Iterable[str]) -> Recording:
     """From exported events, one JSON object a line: the thread's own stream is the last to begin."""
     streams: dict[str, list[Recorded[Event]]] = {}
     for line in lines:
-        said = orjson.loads(line)
-        event = codec.decode(said["kind"], orjson.dumps(said["data"]))
+        said = exact_json.loads(line)
+        event = codec.decode(said["kind"], exact_json.dumps(said["data"]))
         stream = said["thread_id"]
         recorded = Recorded(said["position"], stream, said["version"], said["at"], said["actor"], event)
         streams.setdefault(stream, []).append(recorded)
