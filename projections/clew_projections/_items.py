@@ -355,7 +355,10 @@ def _item(row: ItemRow, body: Event, first: Event) -> Item:
         case (MessageAppended() | MessageEdited()) as said, MessageAppended() as appended:
             return MessageItem(place, row.item_id, appended.role, said.content, appended.model_call_id, *count)
         case (ReasoningRecorded() | ReasoningImported()) as its, _:
-            return ReasoningItem(place, its.provider, its.blocks, its.model_call_id, *count, model=its.model)
+            origin = its.origin if isinstance(its, ReasoningRecorded) else None
+            return ReasoningItem(
+                place, its.provider, its.blocks, its.model_call_id, *count, model=its.model, origin=origin
+            )
         case (ToolCalled() | ToolImported()) as call, _:
             return ToolCallItem(place, call.tool_call_id, call.name, call.arguments, call.model_call_id, *count)
         case (ToolReturned() | ToolReplaced()) as its, _:

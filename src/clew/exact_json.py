@@ -100,6 +100,15 @@ def parse(text: str) -> Any:
         raise json.JSONDecodeError("nested too deeply", "", 0) from error
 
 
+def is_json(text: str) -> bool:
+    """Whether `text` is one whole JSON value."""
+    try:
+        parse(text)
+    except ValueError:
+        return False
+    return True
+
+
 def _decimal(written: str) -> float:
     return Number(written) if _is_odd(written.encode()) else float(written)
 

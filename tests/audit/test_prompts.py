@@ -243,7 +243,7 @@ def kept(tmp_path: Path) -> tuple[Path, str, str]:
 def test_the_command_prints_the_request_and_its_proof(kept: tuple[Path, str, str]) -> None:
     store, _, run_id = kept
     told = shown("prompt", run_id, "1", store=store)
-    for words in ("proven", "Hello [bold]there[/]", '"role": "system"', "scripted/1"):
+    for words in ("proven", "Hello [bold]there[/]", '"role": "system"', "scripted/2"):
         assert words in told
     found = json.loads(shown("prompt", run_id, "1", "--json", store=store))
     assert found["proven"]

@@ -20,7 +20,7 @@ from clew.events.run import RunConfig, RunQueued, Tool, Truncation
 from clew.ids import new_id
 from clew.providers import openai_render
 from clew.providers.base import Answer, CalledTool, ModelInfo, Piece, Prompt
-from clew.providers.openai_read import usage_of
+from clew.providers.usage import of_chat
 from clew.rules.commands import AppendMessages, CreateThread, QueueRun, SubmitToolOutputs
 from clew.rules.parts import ToolOutput
 
@@ -62,7 +62,7 @@ class Metered:
             reasoning=(),
             finish_reason="tool_calls" if calls else "stop",
             model=asked["model"],
-            usage=usage_of(reported),
+            usage=of_chat(reported),
             usage_reported=reported,
             provider_ids={},
         )

@@ -30,7 +30,7 @@ from clew_projections.run_view import RunView
 from tests.providers.calls import completion as openai_completion
 from tests.providers.kinds import ANTHROPIC, message
 from tests.providers.kinds import completion as mistral_completion
-from tests.providers.raw_server import Reply, Server, json_reply, reply, serving
+from tests.rigs.raw_server import Reply, Server, json_reply, reply, serving
 
 # As the server wrote it: with spaces, and an escape that nobody needs.
 THOUGHT = '{"type": "thinking", "thinking": "Hm \\u2026", "signature": "c2ln"}'

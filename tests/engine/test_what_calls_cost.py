@@ -13,7 +13,7 @@ from clew.events.usage import Usage
 from clew.providers.openai import OpenAI
 from tests.engine.running import ask
 from tests.providers.calls import KEY, completion
-from tests.providers.raw_server import Reply, cut_stream, json_reply, serving, stream
+from tests.rigs.raw_server import Reply, cut_stream, json_reply, serving, stream
 
 USED = {"prompt_tokens": 1_000, "completion_tokens": 100, "prompt_tokens_details": {"cached_tokens": 400}}
 

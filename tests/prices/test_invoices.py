@@ -14,7 +14,7 @@ from genai_prices import extract_usage
 from clew.events.content import JsonObject
 from clew.events.usage import NO_USAGE, Usage
 from clew.prices import Prices
-from clew.providers.openai_read import usage_of
+from clew.providers.usage import of_chat
 from tests.prices.billing import amount, priced, shares
 
 
@@ -43,7 +43,8 @@ def test_an_invoice_of_openai() -> None:
         "prompt_tokens_details": {"cached_tokens": 8_000, "cache_write_tokens": 2_000},
         "completion_tokens_details": {"reasoning_tokens": 900},
     }
-    usage = usage_of(reported)
+    usage = of_chat(reported)
+    assert usage is not None
     standard = priced("openai", "gpt-6-sol", usage, "2026-11-20")
     assert standard is not None
     assert standard.amount == "0.0256"

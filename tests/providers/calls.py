@@ -10,7 +10,7 @@ import pytest
 from clew.errors import ProviderFailed
 from clew.providers.base import Answer, Piece
 from clew.providers.openai import OpenAI
-from tests.providers.raw_server import Reply, Server, serving
+from tests.rigs.raw_server import Reply, Server, serving
 
 KEY = "sk-secret-0123456789"
 PLAIN = b'{"model":"m","messages":[]}'

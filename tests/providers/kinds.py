@@ -14,7 +14,7 @@ from clew.errors import ProviderFailed
 from clew.providers.anthropic import Anthropic
 from clew.providers.base import Answer, Piece
 from clew.providers.mistral import Mistral
-from tests.providers.raw_server import Reply, Server, reply, serving
+from tests.rigs.raw_server import Reply, Server, reply, serving
 
 KEY = "sk-secret-0123456789"
 
@@ -38,6 +38,10 @@ class Kind:
 
     def streamed(self, *chunks: Any) -> Reply:
         return reply(self.events(*chunks) + self.end_mark, content_type="text/event-stream; charset=utf-8")
+
+    def unmarked(self, *chunks: Any) -> Reply:
+        """A stream that ends without the mark for its end."""
+        return reply(self.events(*chunks), content_type="text/event-stream; charset=utf-8")
 
     def events(self, *chunks: Any) -> bytes:
         return b"".join(chunk if isinstance(chunk, bytes) else event(chunk) for chunk in chunks)

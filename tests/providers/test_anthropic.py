@@ -16,7 +16,7 @@ from clew.providers.anthropic_read import members_of, raw_blocks
 from clew.providers.anthropic_render import BLOCK_BINDING
 from clew.providers.base import Answer, CalledTool, CallPiece, ModelInfo, Piece, ReasoningPiece, TextPiece, UsageSoFar
 from tests.providers.kinds import ANTHROPIC, KEY, block, delta, ended, message, start, stopped
-from tests.providers.raw_server import Reply, json_reply, reply, serving
+from tests.rigs.raw_server import Reply, json_reply, reply, serving
 
 USAGE: dict[str, Any] = {
     "input_tokens": 10,

@@ -13,7 +13,6 @@ from hypothesis import given
 from clew.events.content import Other, Text, text
 from clew.events.items import Item, Place
 from clew.events.run import Sampling, Tool, ToolChoice
-from clew.providers.anthropic import Anthropic
 from clew.providers.anthropic_render import BLOCK_BINDING, RENDERER, asks_for_stream, omitted, render
 from clew.providers.base import Prompt
 from tests.providers.histories import HISTORIES, THREAD, called, config, everything, message, result, thought
@@ -48,7 +47,7 @@ def said(words: str) -> dict[str, Any]:
 
 
 def test_the_bytes_of_a_request_never_change() -> None:
-    assert RENDERER == Anthropic.renderer == "anthropic-messages/1"
+    assert RENDERER == "anthropic-messages/1"
     assert render(EVERYTHING) == RECORDED.read_bytes()
     assert fault_of(orjson.loads(RECORDED.read_bytes()), BETA) is None
 

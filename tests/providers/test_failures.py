@@ -13,7 +13,7 @@ import pytest
 from clew.errors import Misconfigured, ProviderFailed
 from clew.providers.base import Piece
 from tests.providers.kinds import ANTHROPIC, KEY, KINDS, MISTRAL, Kind, block, delta, ended, start
-from tests.providers.raw_server import Reply, json_reply, reply, serving
+from tests.rigs.raw_server import Reply, json_reply, reply, serving
 
 of_all = pytest.mark.parametrize("kind", KINDS, ids=str)
 either_way = pytest.mark.parametrize("streams", [False, True], ids=["whole", "streamed"])
@@ -32,7 +32,7 @@ def test_a_stream_that_ends_before_the_answer_is_broken(kind: Kind, then: str) -
 
 @of_all
 def test_a_stream_that_ends_without_a_finish_reason_is_broken(kind: Kind) -> None:
-    assert kind.failure(kind.streamed(*kind.begun), kind.stream).code == "broken_stream"
+    assert kind.failure(kind.unmarked(*kind.begun), kind.stream).code == "broken_stream"
     assert kind.failure(kind.cut(*kind.begun, b'data: {"choices":[{"del'), kind.stream).code == "broken_stream"
 
 

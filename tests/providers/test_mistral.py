@@ -13,7 +13,7 @@ from clew.events.usage import Usage
 from clew.providers.base import Answer, CalledTool, CallPiece, ModelInfo, TextPiece
 from clew.providers.mistral import Mistral
 from tests.providers.kinds import KEY, MISTRAL, chunk, completion
-from tests.providers.raw_server import Reply, json_reply, serving
+from tests.rigs.raw_server import Reply, json_reply, serving
 
 USAGE: dict[str, Any] = {"prompt_tokens": 20, "completion_tokens": 7, "total_tokens": 27, "num_cached_tokens": 12}
 

@@ -14,7 +14,6 @@ from clew.events.content import Other, Text
 from clew.events.items import Item, Place
 from clew.events.run import Sampling, Tool, ToolChoice
 from clew.providers.base import Prompt
-from clew.providers.mistral import Mistral
 from clew.providers.mistral_render import RENDERER, asks_for_stream, omitted, render
 from tests.providers.histories import HISTORIES, THREAD, called, config, everything, message, result, thought
 from tests.rigs.valid_mistral import SCHEMA, fault_of, sdk_fault_of
@@ -41,7 +40,7 @@ def messages_of(*items: Item) -> Any:
 
 
 def test_the_bytes_of_a_request_never_change() -> None:
-    assert RENDERER == Mistral.renderer == "mistral-chat/1"
+    assert RENDERER == "mistral-chat/1"
     assert render(EVERYTHING) == RECORDED.read_bytes()
 
 

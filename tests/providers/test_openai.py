@@ -15,7 +15,7 @@ from clew.events.usage import Usage
 from clew.providers.base import Answer, CalledTool, CallPiece, ModelInfo, Piece, TextPiece
 from clew.providers.openai import OpenAI
 from tests.providers.calls import KEY, PLAIN, STREAM, answer_of, call, completion, delta, pieces_of, received
-from tests.providers.raw_server import Reply, cut_stream, events, json_reply, reply, serving, stream
+from tests.rigs.raw_server import Reply, cut_stream, events, json_reply, reply, serving, stream
 
 
 def test_a_whole_answer_comes_as_one_piece() -> None:

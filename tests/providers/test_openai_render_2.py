@@ -12,7 +12,6 @@ import pytest
 from clew.events.run import Sampling
 from clew.providers import openai_render
 from clew.providers.base import Prompt
-from clew.providers.openai import OpenAI
 from clew.providers.openai_render_2 import RENDERER, render
 from clew.providers.renderers import RENDERERS, omitted
 from tests.providers.test_openai_render import EVERYTHING, config, message
@@ -27,7 +26,7 @@ def with_sampling(prompt: Prompt, **more: Any) -> Prompt:
 
 
 def test_the_bytes_of_a_request_never_change() -> None:
-    assert RENDERER == OpenAI.renderer == "openai-chat/2"
+    assert RENDERER == "openai-chat/2"
     assert render(with_sampling(EVERYTHING)) == RECORDED.read_bytes()
     assert RENDERERS["openai-chat/2"] is render
 

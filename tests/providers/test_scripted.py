@@ -15,7 +15,7 @@ from clew.events.items import Item, MessageItem, Place, SummaryItem, ToolCallIte
 from clew.events.run import RunConfig, Tool, ToolChoice
 from clew.ids import has_prefix
 from clew.providers.base import Answer, CallPiece, Piece, Prompt, TextPiece
-from clew.providers.openai_render import render
+from clew.providers.openai_render_3 import render
 from clew.providers.scripted import Script, Scripted
 
 HERE = Place("thread_1", 1)
@@ -71,7 +71,7 @@ def answer_for(*items: Item, script: Any = None, **more: Any) -> Answer:
 
 def test_the_body_is_what_a_chat_completions_server_would_be_sent() -> None:
     assert Scripted().render(prompt(user("Hi"), stream=True)) == render(prompt(user("Hi"), stream=True))
-    assert (Scripted.name, Scripted.renderer) == ("scripted", "scripted/1")
+    assert (Scripted.name, Scripted.renderer) == ("scripted", "scripted/2")
 
 
 def test_without_a_script_it_repeats_what_was_said() -> None:

@@ -156,7 +156,7 @@ def prove(
 def _prompt(config: RunConfig, items: list[Item], assembled: ContextAssembled) -> Prompt:
     if assembled.summarises is not None:
         return summary_prompt(config, assembled.summarises, items, assembled.max_output_tokens)
-    return Prompt(config, items, assembled.max_output_tokens)
+    return Prompt(config, items, assembled.max_output_tokens, assembled.origin)
 
 
 def _difference(digest: str, found: int, assembled: ContextAssembled) -> str | None:

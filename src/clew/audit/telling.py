@@ -33,6 +33,7 @@ from clew.events.content import plain_text
 from clew.events.items import Item, MessageItem, ReasoningItem, SummaryItem, ToolCallItem, ToolResultItem
 from clew.events.message import MessageAppended
 from clew.events.model import (
+    FINISH_REASONS,
     ContextAssembled,
     ContextTruncated,
     ModelAnswered,
@@ -141,6 +142,8 @@ class _Teller:
                 self._found.cancelled_by = by or recorded.actor
                 by_whom = f" by {self._found.cancelled_by}" if self._found.cancelled_by else ""
                 self._note(recorded, f"cancelling was asked for{by_whom}", "cancel")
+            case ModelAnswered(finish_reason=reason) if reason not in FINISH_REASONS:
+                self._note(recorded, f"an answer ended for a reason that Clew does not know: {reason!r}")
             case ModelFailed(code="lost"):
                 self._note(recorded, "an answer of the model was lost with the process that waited for it", "crash")
             case BudgetReached(hard=hard):

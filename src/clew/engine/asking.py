@@ -111,6 +111,7 @@ def _begin(hand: Hand, run: ActiveRun, request: ModelRequest, body: bytes, model
         cut=request.cut,
         summarises=request.summarises,
         changes=request.changes,
+        origin=request.prompt.origin,
     )
 
 

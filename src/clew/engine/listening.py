@@ -16,7 +16,8 @@ from clew.events.price import Price
 from clew.events.run import RunConfig
 from clew.events.tool import Executor, HandingOver
 from clew.ids import new_id
-from clew.providers.base import Answer, CallPiece, Provider, ReasoningPiece, TextPiece, UsageSoFar
+from clew.providers.base import Answer, CallPiece, Prompt, Provider, ReasoningPiece, TextPiece, UsageSoFar
+from clew.providers.renderers import sent_back
 from clew.rules.commands import RecordAnswer
 from clew.rules.parts import AnsweredCall, AnsweredMessage
 
@@ -114,13 +115,13 @@ def _preview_call(piece: CallPiece, attempt: Attempt, bus: Bus, ways: Ways) -> N
 def answer_command(
     answer: Answer,
     attempt: Attempt,
-    config: RunConfig,
+    prompt: Prompt,
     ways: Ways,
     price: Price | None,
-    *,
-    sends_reasoning: bool = False,
+    renderer: str,
 ) -> RecordAnswer:
-    """`sends_reasoning`: what the model thought goes back to its provider, and takes room in later contexts."""
+    """Returns the command that records the answer to `prompt`, which `renderer` has made a request of."""
+    config = prompt.config
     content = _content(answer)
     message = None
     if content or not answer.tool_calls:
@@ -151,7 +152,8 @@ def answer_command(
         reasoning_model=config.model,
         reasoning_id=new_id("rs"),
         reasoning=answer.reasoning,
-        reasoning_tokens=_reasoning(answer, config.model) if sends_reasoning else None,
+        reasoning_origin=prompt.origin,
+        reasoning_tokens=_reasoning(answer, config.model, renderer),
         message=message,
         calls=calls,
         price=price,
@@ -184,9 +186,11 @@ def _calls(answer: Answer, attempt: Attempt, config: RunConfig, ways: Ways) -> t
     return tuple(calls)
 
 
-def _reasoning(answer: Answer, model: str) -> Tokens | None:
+def _reasoning(answer: Answer, model: str, renderer: str) -> Tokens | None:
+    """What it takes in later contexts: what does not go back to the provider takes no room there."""
+    blocks = sent_back(renderer, answer.reasoning)
     reported = answer.usage.reasoning if answer.usage is not None else 0
-    return reasoning_tokens(answer.reasoning, reported, model) if answer.reasoning else None
+    return reasoning_tokens(blocks, reported, model) if blocks else None
 
 
 def _content(answer: Answer) -> Content:

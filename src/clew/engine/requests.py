@@ -17,8 +17,7 @@ from clew.events.price import Price
 from clew.events.run import RunConfig
 from clew.events.tool import HandingOver
 from clew.ids import new_id
-from clew.providers.base import Answer, Prompt, Provider
-from clew.providers.renderers import WITHOUT_REASONING
+from clew.providers.base import Answer, Prompt, Provider, origin_of
 from clew.providers.summaries import summary_of
 from clew.rules.commands import FailModelCall, RecordAnswer
 from clew.rules.contexts import Cut, RecordSummary
@@ -50,15 +49,15 @@ class ModelRequest:
 
 def for_an_answer(hand: Hand, config: RunConfig, context: Context, provider: Provider) -> ModelRequest:
     ways = partial(_making, hand, config)
+    prompt = Prompt(config, context.items, context.max_output_tokens, origin_of(provider))
 
     def answered(answer: Answer, attempt: Attempt, price: Price | None) -> RecordAnswer:
-        sends_reasoning = provider.renderer not in WITHOUT_REASONING
-        return answer_command(answer, attempt, config, ways, price, sends_reasoning=sends_reasoning)
+        return answer_command(answer, attempt, prompt, ways, price, provider.renderer)
 
     return ModelRequest(
         provider=provider,
         config=config,
-        prompt=Prompt(config, context.items, context.max_output_tokens),
+        prompt=prompt,
         manifest=context.manifest,
         tokens=context.tokens,
         answered=answered,

@@ -35,7 +35,8 @@ class MessageItem:
 
 @dataclass(frozen=True, slots=True)
 class ReasoningItem:
-    """`model` is the one that was asked, None in logs of the first versions, which do not say."""
+    """`model` is the one that was asked, None in logs of the first versions, which do not say. `origin` is the server
+    that thought it, where the provider is whoever speaks a format: its host and port."""
 
     place: Place
     provider: str
@@ -44,6 +45,7 @@ class ReasoningItem:
     tokens: int
     encoding: str | None = None
     model: str | None = None
+    origin: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -97,7 +97,8 @@ class Summarising(Value):
 class ContextAssembled(Event):
     """`digest` is the SHA-256 of the request body as sent; `renderer` with its version makes those bytes again.
 
-    `summarises` is set when it was for a summary and not for an answer.
+    `summarises` is set when it was for a summary and not for an answer. `origin` is the host and port of the server
+    that it was for, where what it holds depends on that.
     """
 
     kind: ClassVar[str] = "context.assembled"
@@ -111,6 +112,7 @@ class ContextAssembled(Event):
     digest: str
     max_output_tokens: int | None = None
     summarises: Summarising | None = None
+    origin: str | None = None
 
 
 class InsteadOf(Value):
@@ -155,8 +157,14 @@ class ModelCalled(Event):
     purpose: Purpose = "answer"
 
 
+# How an answer ended, where that is known. Any other word is the provider's own, and nobody knows what it means.
+FINISH_REASONS = frozenset(("stop", "tool_calls", "length", "content_filter"))
+
+
 class ModelAnswered(Event):
-    """`usage_reported` is the provider's own object, `usage` the same in our words; None when it sent none.
+    """`finish_reason` is one of `FINISH_REASONS`, or the provider's own word.
+
+    `usage_reported` is the provider's own object, `usage` the same in our words; None when it sent none.
 
     `step_id` is the step that bears the usage: of the two steps that a message with tool calls makes, the last.
     `price` is None when no table knows one: that is an unpriced call, not a free one. `stop_sequence` is the one of
@@ -211,7 +219,8 @@ class ModelFailed(Event):
 class ReasoningRecorded(Event):
     """`blocks` are the provider's JSON as received: signatures must go back unchanged, and to `model` alone.
 
-    Where the reasoning stands between texts and calls, these are among the blocks, so that the order is kept.
+    Where the reasoning stands between texts and calls, these are among the blocks, so that the order is kept. `origin`
+    is the host and port of the server that sent it, where the provider is whoever speaks a format.
     """
 
     kind: ClassVar[str] = "reasoning.recorded"
@@ -224,6 +233,7 @@ class ReasoningRecorded(Event):
     blocks: tuple[str, ...]
     tokens: Tokens | None = None
     model: str | None = None
+    origin: str | None = None
 
 
 class ReasoningImported(Event):

@@ -13,80 +13,77 @@ from typing import Any
 
 import orjson
 
+from clew import exact_json
 from clew.errors import ProviderFailed
 from clew.events.content import JsonObject
-from clew.events.usage import Usage
+from clew.ids import new_id
+from clew.providers import usage as usages
 from clew.providers.base import Answer, CalledTool, CallPiece, Piece, ReasoningPiece, TextPiece, UsageSoFar
+from clew.providers.finish_reasons import FAILED, meaning_of, reason_in
 from clew.providers.http import nonsense
+from clew.providers.text import TextPieces, whole_json, whole_text, written
+from clew.providers.tool_call_deltas import ToolArguments
 
 _THOUGHTS = ("thinking", "redacted_thinking")
-_FINISH = {
-    "end_turn": "stop",
-    "stop_sequence": "stop",
-    "tool_use": "tool_calls",
-    "max_tokens": "length",
-    # The answer has filled the window: cut short as well.
-    "model_context_window_exceeded": "length",
-    # A classifier broke the answer off.
-    "refusal": "content_filter",
-}
-
-
-def usage_of(reported: JsonObject) -> Usage:
-    """Usage in our words: Anthropic counts what is read from the cache or written to it apart from the rest."""
-    cached = _count(reported.get("cache_read_input_tokens"))
-    written = _count(reported.get("cache_creation_input_tokens"))
-    return Usage(
-        input=_count(reported.get("input_tokens")) + cached + written,
-        output=_count(reported.get("output_tokens")),
-        cached=cached,
-        cache_write=written,
-        cache_write_1h=_count(_details(reported, "cache_creation").get("ephemeral_1h_input_tokens")),
-        reasoning=_count(_details(reported, "output_tokens_details").get("thinking_tokens")),
-    )
-
-
-def _details(reported: JsonObject, name: str) -> JsonObject:
-    details = reported.get(name)
-    return details if isinstance(details, dict) else {}
-
-
-def _count(value: Any) -> int:
-    return int(value) if isinstance(value, (int, float)) and value > 0 else 0
+# Stands for arguments that are no JSON, where only an object can stand.
+INVALID_JSON = "INVALID_JSON"
 
 
 class _Block:
     """One block of an answer. `place` is its number among the calls, when it is one; `raw` its bytes, if known."""
 
-    __slots__ = ("json", "place", "raw", "said")
+    __slots__ = ("closed", "json", "pieces", "place", "raw", "said")
 
     def __init__(self, said: dict[str, Any], place: int | None, raw: str | None = None) -> None:
         self.said = said
         self.place = place
         self.raw = raw
-        self.json: list[str] = []
+        self.json = ToolArguments()
+        self.pieces: dict[str, TextPieces] = {}
+        self.closed = False
 
     @property
     def kind(self) -> Any:
         return self.said.get("type")
 
+    def is_begun_again_by(self, said: dict[str, Any]) -> bool:
+        """Whether a beginning at the same place is that of this block once more."""
+        same = (self.kind, self.said.get("id")) == (said.get("type"), said.get("id"))
+        return same and (not self.closed or self.kind == "tool_use")
+
+    def add(self, name: str, piece: str) -> str:
+        """Adds a piece of a text; returns what of it can be shown."""
+        if name not in self.pieces:
+            self.pieces[name] = TextPieces()
+            self.pieces[name].add(str(self.said.get(name) or ""))
+        return self.pieces[name].add(piece)
+
+    def text(self, name: str = "text") -> str:
+        return str(self.pieces[name]) if name in self.pieces else whole_text(str(self.said.get(name) or ""))
+
     def finished(self, who: str) -> str:
-        """As JSON. What of it came as JSON in pieces is put together first."""
-        if self.raw is not None:
+        """As JSON. What of it came in pieces is put together first."""
+        if self.raw is not None and _can_go_back(self.raw):
             return self.raw
+        said = {**self.said, **{name: self.text(name) for name in self.pieces}}
         if self.json:
             try:
-                self.said["input"] = orjson.loads("".join(self.json))
-            except orjson.JSONDecodeError as error:
-                raise nonsense(who, "a block whose input is not JSON") from error
-        return orjson.dumps(self.said).decode()
+                said["input"] = exact_json.parse(str(self.json))
+            except ValueError as error:
+                if self.place is None:
+                    raise nonsense(who, "a block whose input is not JSON") from error
+                said["input"] = {INVALID_JSON: str(self.json)}
+        return written(said)
 
     def arguments(self) -> str:
-        return "".join(self.json) or orjson.dumps(self.said.get("input") or {}).decode()
+        return str(self.json) or written(self.said.get("input") or {})
 
 
 class Gathering:
-    """An answer as it comes: give it events, it gives pieces; at the end it is the answer."""
+    """An answer as it comes: give it events, it gives pieces; at the end it is the answer.
+
+    See `transport.Gathering`.
+    """
 
     def __init__(self, who: str, request_id: str | None) -> None:
         self._who = who
@@ -98,23 +95,33 @@ class Gathering:
         self._usage: JsonObject | None = None
         self._stop_details: Any = None
         self._stop_sequence: str | None = None
-        self.finish_reason: str | None = None
+        self._reason: str | None = None
         self.over = False
+        self.said_anything = False
+        self.ended = False
+        self.doubtful = False
 
     def take(self, chunk: dict[str, Any]) -> Iterator[Piece]:
         """An event of a stream. Kinds that are not known are new ones, and carry nothing that is needed."""
         match chunk.get("type"):
             case "message_start" if isinstance(chunk.get("message"), dict):
+                self.note_usage(chunk)
                 self._head(chunk["message"])
-                if self._usage is not None:
-                    yield UsageSoFar(usage_of(self._usage), self._usage, self._model, _pricing_context(self._usage))
+                if (so_far := self.used()) is not None:
+                    yield so_far
             case "content_block_start" if isinstance(chunk.get("content_block"), dict):
                 yield from self._begin(chunk.get("index"), chunk["content_block"])
             case "content_block_delta" if isinstance(chunk.get("delta"), dict):
                 yield from self._go_on(chunk.get("index"), chunk["delta"])
+            case "content_block_stop":
+                if (stopped := self._block(chunk.get("index"))) is not None:
+                    stopped.closed = True
             case "message_delta" if isinstance(chunk.get("delta"), dict):
-                self._head({**chunk["delta"], "usage": chunk.get("usage")})
+                self.note_usage(chunk)
+                self._head(chunk["delta"])
             case "message_stop":
+                # A few servers tell what they count only here.
+                self.note_usage(chunk)
                 self.over = True
             case _:
                 pass
@@ -124,51 +131,84 @@ class Gathering:
         content = answer.get("content")
         if not isinstance(content, list):
             raise nonsense(self._who, "an answer without content")
-        self._head(answer)
-        for index, (block, raw) in enumerate(zip(content, raw_blocks(received.decode()), strict=True)):
+        self.note_usage(answer)
+        blocks = raw_blocks(received.decode(errors="replace"))
+        for index, (block, raw) in enumerate(zip(content, blocks, strict=True)):
             if not isinstance(block, dict):
                 raise nonsense(self._who, "a block that is not an object")
             for _ in self._begin(index, block):
                 pass
             self._blocks[index].raw = raw
             if block.get("type") == "tool_use":
-                self._blocks[index].json = [members_of(raw).get("input", "")]
-        if self.finish_reason is None:
-            # Whole is whole; a server that speaks like Anthropic may leave the reason out.
-            self.finish_reason = "stop"
+                self._blocks[index].json.add(members_of(raw).get("input", ""))
+        self._head(answer)
         return self.answer()
 
+    def note_usage(self, chunk: dict[str, Any]) -> None:
+        """Counts grow; those that are not said again stay."""
+        message = chunk.get("message")
+        for holder in (message, chunk.get("delta"), chunk):
+            reported = holder.get("usage") if isinstance(holder, dict) else None
+            if isinstance(reported, dict):
+                said = {name: value for name, value in whole_json(reported).items() if value is not None}
+                self._usage = usages.merged(self._usage, said)
+
+    def used(self) -> UsageSoFar | None:
+        """What the provider has said so far of what it counts; None if that is nothing."""
+        used = None if self._usage is None else usages.of_messages(self._usage)
+        if used is None or self._usage is None:
+            return None
+        return UsageSoFar(used, self._usage, whole_text(self._model), _pricing_context(self._usage))
+
     def _head(self, message: dict[str, Any]) -> None:
-        """What is beside the content. Counts grow; those that are not said again stay."""
+        """What is beside the content and the usage."""
         if self._response_id is None and isinstance(message.get("id"), str):
             self._response_id = message["id"]
         if not self._model and isinstance(message.get("model"), str):
             self._model = message["model"]
-        if isinstance(message.get("usage"), dict):
-            said = {name: value for name, value in message["usage"].items() if value is not None}
-            self._usage = {**(self._usage or {}), **said}
         if isinstance(message.get("stop_details"), dict):
             self._stop_details = message["stop_details"]
         if isinstance(message.get("stop_sequence"), str):
-            self._stop_sequence = message["stop_sequence"]
-        reason = message.get("stop_reason")
-        if isinstance(reason, str):
-            self.finish_reason = _FINISH.get(reason, reason)
+            self._stop_sequence = whole_text(message["stop_sequence"])
+        reason = reason_in(message.get("stop_reason"))
+        if reason is not None:
+            self._reason, self.ended = whole_text(reason), True
+
+    def _goes_on(self) -> None:
+        self.said_anything = True
+        if self.ended:
+            self.ended, self.doubtful = False, True
 
     def _begin(self, index: Any, said: dict[str, Any]) -> Iterator[Piece]:
+        known = self._block(index)
+        if known is not None and known.is_begun_again_by(said):
+            return
+        if index is None or known is not None:
+            # Some servers leave the index out, or give all blocks the same.
+            index = (index, len(self._blocks))
         place = None
+        self._goes_on()
         if said.get("type") == "text" and (said.get("citations") or self._text_was_last()):
             # That it is another text, or where it is from, no piece of text says.
             yield ReasoningPiece()
         if said.get("type") == "tool_use":
-            if not isinstance(said.get("name"), str) or not isinstance(said.get("id"), str):
-                raise nonsense(self._who, "a tool call without a name or an id")
+            if not isinstance(said.get("name"), str) or not said["name"]:
+                raise nonsense(self._who, "a tool call without a name")
+            if not isinstance(said.get("id"), str) or not said["id"]:
+                said = {**said, "id": new_id("call")}
             place, self._calls = self._calls, self._calls + 1
-            yield CallPiece(place, said["id"], said["name"])
+            yield CallPiece(place, whole_text(said["id"]), whole_text(said["name"]))
         elif said.get("type") == "text" and isinstance(said.get("text"), str) and said["text"]:
-            yield TextPiece(said["text"])
+            said, text = {**said, "text": ""}, said["text"]
+            block = _Block(said, place)
+            self._blocks[index] = block
+            shown = block.add("text", text)
+            if shown:
+                yield TextPiece(shown)
+            return
         elif said.get("type") == "thinking":
-            yield ReasoningPiece(str(said.get("thinking") or ""), str(said.get("signature") or ""), begins=True)
+            thought, signature = (whole_text(str(said.get(name) or "")) for name in ("thinking", "signature"))
+            yield ReasoningPiece(thought, signature, begins=True)
         elif said.get("type") != "text":
             yield ReasoningPiece()
         self._blocks[index] = _Block(said, place)
@@ -176,8 +216,15 @@ class Gathering:
     def _text_was_last(self) -> bool:
         return bool(self._blocks) and next(reversed(self._blocks.values())).kind == "text"
 
+    def _block(self, index: Any) -> _Block | None:
+        """The newest block of that index; where there are no indexes, the newest of all."""
+        for key in reversed(self._blocks):
+            if index is None or key == index or (isinstance(key, tuple) and key[0] == index):
+                return self._blocks[key]
+        return None
+
     def _go_on(self, index: Any, delta: dict[str, Any]) -> Iterator[Piece]:
-        block = self._blocks.get(index)
+        block = self._block(index)
         if block is None:
             raise nonsense(self._who, "more of a block that never began")
         match delta.get("type"):
@@ -185,55 +232,88 @@ class Gathering:
                 name = kind.removesuffix("_delta")
                 more = delta.get(name)
                 if isinstance(more, str) and more:
-                    block.said[name] = (block.said.get(name) or "") + more
-                    if kind == "text_delta":
-                        yield TextPiece(more)
-                    elif kind == "thinking_delta":
-                        yield ReasoningPiece(text=more)
-                    else:
-                        yield ReasoningPiece(signature=more)
+                    self._goes_on()
+                    yield from _shown(name, block.add(name, more))
             case "input_json_delta":
                 more = delta.get("partial_json")
                 if isinstance(more, str) and more:
-                    block.json.append(more)
-                    if block.place is not None:
-                        yield CallPiece(block.place, arguments=more)
+                    self._goes_on()
+                    shown = block.json.add(more)
+                    if block.place is not None and shown:
+                        yield CallPiece(block.place, arguments=shown)
             case "citations_delta":
+                self._goes_on()
                 block.said["citations"] = [*(block.said.get("citations") or ()), delta.get("citation")]
                 yield ReasoningPiece()
             case "compaction_delta":
+                self._goes_on()
                 block.said.update({name: delta[name] for name in delta if name != "type"})
             case _:
                 pass
 
+    def end(self) -> Iterator[Piece]:
+        """What is left to be shown when nothing more comes."""
+        for block in self._blocks.values():
+            for name, pieces in block.pieces.items():
+                yield from _shown(name, pieces.end())
+            rest = block.json.end()
+            if block.place is not None and rest:
+                yield CallPiece(block.place, arguments=rest)
+
     def answer(self) -> Answer:
-        """The whole. Only to be asked for when there is a finish reason."""
-        assert self.finish_reason is not None
-        if self.finish_reason == "pause_turn":
+        """The whole. Only to be asked for when the answer is whole. Raises `ProviderFailed`."""
+        meaning = "stop" if self._reason is None else meaning_of(self._reason)
+        if meaning == "pause_turn":
             message = f"{self._who} paused for a tool of its own, and Clew offers none; nothing goes on with that"
             raise ProviderFailed(message, code="server_error", retryable=False)
+        if meaning == FAILED:
+            message = f"{self._who} broke the answer off: it ended with {self._reason!r}"
+            raise ProviderFailed(message, code="server_error", retryable=True)
         blocks = list(self._blocks.values())
+        called = [block for block in blocks if block.place is not None]
+        if self._reason is None and any(block.json and not exact_json.is_json(str(block.json)) for block in called):
+            message = f"{self._who} ended the answer in the middle of a tool call, and gave no reason"
+            raise ProviderFailed(message, code="broken_stream", retryable=True)
         calls = tuple(
-            CalledTool(block.said["id"], block.said["name"], block.arguments())
-            for block in blocks
-            if block.place is not None
+            CalledTool(whole_text(block.said["id"]), whole_text(block.said["name"]), block.arguments())
+            for block in called
         )
-        texts = [block.said.get("text") for block in blocks if block.kind == "text"]
+        texts = "".join(block.text() for block in blocks if block.kind == "text")
         explanation = self._stop_details.get("explanation") if self._stop_details else None
         ids = {"response": self._response_id, "request": self._request_id}
         return Answer(
-            text="".join(text for text in texts if isinstance(text, str)) or None,
-            refusal=explanation if isinstance(explanation, str) and explanation else None,
+            text=texts or None,
+            refusal=whole_text(explanation) if isinstance(explanation, str) and explanation else None,
             tool_calls=calls,
             reasoning=tuple(block.finished(self._who) for block in _needed_again(blocks)),
-            finish_reason="tool_calls" if calls and self.finish_reason == "stop" else self.finish_reason,
-            model=self._model,
-            usage=None if self._usage is None else usage_of(self._usage),
-            usage_reported=self._usage,
-            provider_ids={name: value for name, value in ids.items() if value},
+            finish_reason="tool_calls" if calls and meaning == "stop" else meaning,
+            model=whole_text(self._model),
+            usage=None if self._usage is None else usages.of_messages(self._usage),
+            usage_reported=self._usage or None,
+            provider_ids={name: whole_text(value) for name, value in ids.items() if value},
             pricing_context=_pricing_context(self._usage or {}),
             stop_sequence=self._stop_sequence,
         )
+
+
+def _can_go_back(raw: str) -> bool:
+    """Whether it holds no half of a character, which JSON can write and nobody takes."""
+    try:
+        orjson.loads(raw)
+    except orjson.JSONDecodeError:
+        return False
+    return True
+
+
+def _shown(name: str, text: str) -> Iterator[Piece]:
+    if not text:
+        return
+    if name == "text":
+        yield TextPiece(text)
+    elif name == "thinking":
+        yield ReasoningPiece(text=text)
+    else:
+        yield ReasoningPiece(signature=text)
 
 
 def _pricing_context(usage: JsonObject) -> dict[str, str]:
@@ -256,7 +336,7 @@ def _needed_again(blocks: list[_Block]) -> list[_Block]:
     are blocks of other kinds.
     """
     # The API sends texts without anything in them, and takes none.
-    blocks = [block for block in blocks if block.kind != "text" or str(block.said.get("text") or "").strip()]
+    blocks = [block for block in blocks if block.kind != "text" or block.text().strip()]
     if all(_is_plain(block) for block in blocks):
         return []
     order = [0 if block.kind in _THOUGHTS else 1 if block.kind == "text" else 2 for block in blocks]

@@ -14,7 +14,6 @@ from typing import Any
 
 import orjson
 
-from clew.errors import ProviderFailed
 from clew.events.content import File, Image, Text
 from clew.events.items import ReasoningItem
 from clew.events.model import NotRendered
@@ -29,6 +28,7 @@ from clew.providers.omissions import (
     settings_left_out,
     words_about_parts_left_out,
 )
+from clew.providers.openai_render import as_float, unwritable
 
 RENDERER = "anthropic-messages/1"
 
@@ -50,6 +50,15 @@ _NEVER_SAID = ("temperature", "top_p", "seed", "presence_penalty", "frequency_pe
 
 def render(prompt: Prompt) -> bytes:
     """The request body. The same prompt gives the same bytes, for ever."""
+    try:
+        return orjson.dumps(body_of(prompt), default=as_float)
+    except orjson.JSONEncodeError as error:
+        # A whole number of more than 64 bits in a schema, or half a surrogate pair in a text.
+        raise unwritable(error) from error
+
+
+def body_of(prompt: Prompt) -> dict[str, Any]:
+    """The request, before it is written."""
     config = prompt.config
     conversation = Conversation(prompt)
     body: dict[str, Any] = {
@@ -72,13 +81,7 @@ def render(prompt: Prompt) -> bytes:
     body["messages"] = conversation.messages()
     if config.stream:
         body["stream"] = True
-    try:
-        return orjson.dumps(body)
-    except orjson.JSONEncodeError as error:
-        # A whole number of more than 64 bits in a schema, or half a surrogate pair in a text.
-        raise ProviderFailed(
-            f"the prompt cannot be written as JSON: {error}", code="invalid_prompt", retryable=False
-        ) from error
+    return body
 
 
 def omitted(prompt: Prompt) -> tuple[NotRendered, ...]:

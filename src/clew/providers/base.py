@@ -19,11 +19,12 @@ from clew.events.usage import Usage
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """All that a request is rendered from."""
+    """All that a request is rendered from. `origin` is the host and port of the server that it goes to."""
 
     config: RunConfig
     items: Sequence[Item]
     max_output_tokens: int | None = None
+    origin: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,8 +107,16 @@ class ModelInfo:
     owned_by: str
 
 
+def origin_of(provider: Provider) -> str | None:
+    """Returns the host and port of a provider's server, if that matters to what it is sent."""
+    return getattr(provider, "origin", None)
+
+
 class Provider(Protocol):
-    """`renderer` names the way of rendering and its version, such as `openai-chat/1`. A version never changes."""
+    """`renderer` names the way of rendering and its version, such as `openai-chat/1`. A version never changes.
+
+    A provider that is whoever speaks a format may have an `origin`: the host and port of the server.
+    """
 
     name: str
     renderer: str

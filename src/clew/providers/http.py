@@ -12,9 +12,10 @@ from functools import cache
 from typing import Any
 
 import httpx2
-import orjson
 
+from clew import exact_json
 from clew.errors import Misconfigured, ProviderFailed
+from clew.providers.text import whole_text, written
 
 # httpx2's pool looks at each of its connections twice per request, and asks the socket of each idle one
 # whether it is still good (15 µs). 500 calls at once cost 2.1 ms of CPU each in one pool, 0.56 ms in pools of 8.
@@ -41,6 +42,7 @@ def nonsense(who: str, what: str) -> ProviderFailed:
 
 
 def excerpt(text: str) -> str:
+    text = whole_text(text)
     return text if len(text) <= EXCERPT_CHARS_MAX else text[: EXCERPT_CHARS_MAX - 1] + "…"
 
 
@@ -132,22 +134,62 @@ def retry_after(headers: httpx2.Headers) -> float | None:
     return None
 
 
+def parsed(data: bytes | str) -> Any:
+    """JSON of a provider, with numbers as they were written; half characters may be in it, and bytes that are no
+    UTF-8 are U+FFFD. Raises `ValueError`."""
+    try:
+        return exact_json.loads(data)
+    except ValueError:
+        text = data if isinstance(data, str) else data.decode("utf-8-sig", "replace")
+        return exact_json.parse(text)
+
+
 def error_in(body: bytes) -> Any:
     """The error in a response body: an object where it is JSON, else its text."""
     try:
-        said = orjson.loads(body)
-    except orjson.JSONDecodeError:
+        said = parsed(body)
+    except ValueError:
         return body.decode(errors="replace").strip()
+    if isinstance(said, list) and said and isinstance(said[0], dict):
+        # As Gemini's endpoint in OpenAI's format has it.
+        said = said[0]
     return said.get("error") or said if isinstance(said, dict) else said
+
+
+def error_of(chunk: dict[str, Any]) -> Any:
+    """The error that an answer, or a chunk of one, is or holds; None if it holds none.
+
+    It may stand in the choice. Some servers send an error with each answer in which nothing is said.
+    """
+    if chunk.get("object") == "error":
+        return chunk.get("error") or chunk
+    choices = chunk.get("choices")
+    choice = choices[0] if isinstance(choices, list) and choices else None
+    for holder in (chunk, choice):
+        error = holder.get("error") if isinstance(holder, dict) else None
+        if any(error.values()) if isinstance(error, dict) else error:
+            return error
+    # As MiniMax tells of errors: with status 200, and whatever else an answer has.
+    status = chunk.get("base_resp")
+    if isinstance(status, dict) and status.get("status_code"):
+        return {"message": status.get("status_msg"), "code": status["status_code"]}
+    return None
+
+
+def status_of(word: Any) -> int | None:
+    """The HTTP status that a word for an error is, if it is one."""
+    if isinstance(word, str) and word.isdecimal() and len(word) == 3:
+        word = int(word)
+    return word if isinstance(word, int) and not isinstance(word, bool) and 100 <= word <= 599 else None
 
 
 def described(error: Any) -> tuple[str, tuple[Any, ...]]:
     """The provider's own message, and the words by which it names the kind of error."""
     if not isinstance(error, dict):
-        return error if isinstance(error, str) else orjson.dumps(error).decode(), ()
+        return error if isinstance(error, str) else written(error), ()
     message = error.get("message") or error.get("detail")
     if not isinstance(message, str):
-        message = orjson.dumps(error).decode()
+        message = written(error)
     return message, (error.get("code"), error.get("type"))
 
 

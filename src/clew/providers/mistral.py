@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator
 
 import httpx2
 
-from clew.providers import mistral_render
+from clew.providers import mistral_render, mistral_render_2
 from clew.providers.base import ModelInfo, Piece, Prompt
 from clew.providers.http import nonsense
 from clew.providers.mistral_read import Gathering
@@ -20,7 +20,7 @@ class Mistral:
     An answer, streamed or not, may take `timeout_seconds` in all. A `client` that is given is not closed.
     """
 
-    renderer = mistral_render.RENDERER
+    renderer = mistral_render_2.RENDERER
 
     def __init__(
         self,
@@ -49,7 +49,7 @@ class Mistral:
         return f"Mistral({self._transport})"
 
     def render(self, prompt: Prompt) -> bytes:
-        return mistral_render.render(prompt)
+        return mistral_render_2.render(prompt)
 
     def call(self, body: bytes) -> AsyncGenerator[Piece]:
         return self._transport.call(

@@ -1,31 +1,14 @@
-"""Reading Mistral's chat completions: OpenAI's format, but for thinking among the content, and how usage is told."""
+"""Reading Mistral's chat completions: OpenAI's format, but for thinking among the content."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Any
 
-import orjson
-
-from clew.errors import ProviderFailed
-from clew.events.content import JsonObject
 from clew.events.price import PricingContext
-from clew.events.usage import Usage
 from clew.providers import openai_read
 from clew.providers.base import Answer, CallPiece, TextPiece
-
-_NO_ID = "null"
-
-
-def usage_of(reported: JsonObject) -> Usage:
-    """Usage in our words. What came from a cache is told in one of three places, and always counted as input, too."""
-    cached = reported.get("num_cached_tokens")
-    for name in ("prompt_tokens_details", "prompt_token_details"):
-        details = reported.get(name)
-        if isinstance(details, dict):
-            cached = details.get("cached_tokens") or cached
-    found = openai_read.usage_of(reported)
-    return found if found.cached else found.model_copy(update={"cached": openai_read.count(cached)})
+from clew.providers.text import whole_text, written
 
 
 class Gathering(openai_read.Gathering):
@@ -34,7 +17,7 @@ class Gathering(openai_read.Gathering):
     def __init__(self, who: str, request_id: str | None) -> None:
         super().__init__(who, request_id)
         self._thinking: list[dict[str, Any]] = []
-        self._goes_on = False
+        self._goes_on_thinking = False
         self._whole = False
 
     def take_whole(self, completion: dict[str, Any], received: bytes) -> Answer:
@@ -44,46 +27,33 @@ class Gathering(openai_read.Gathering):
     def _say(self, delta: dict[str, Any]) -> Iterator[TextPiece | CallPiece]:
         content = delta.get("content")
         if content and isinstance(content, str):
-            self._goes_on = False
+            self._goes_on_thinking = False
         for chunk in content if isinstance(content, list) else ():
             if isinstance(chunk, dict) and chunk.get("type") == "thinking":
+                self._goes_on()
                 self._think(chunk)
             else:
-                self._goes_on = False
-        for call in delta.get("tool_calls") or ():
-            if isinstance(call, dict) and call.get("id") == _NO_ID:
-                # The default of the field, in words.
-                call["id"] = None
+                self._goes_on_thinking = False
         yield from super()._say(delta)
 
     def _think(self, chunk: dict[str, Any]) -> None:
         """In a stream a chunk goes on with the one before it, until that is signed or something else is said."""
-        if self._whole or not self._goes_on:
+        if self._whole or not self._goes_on_thinking:
             self._thinking.append(chunk)
         else:
             last = self._thinking[-1]
             parts = [*(last.get("thinking") or ()), *(chunk.get("thinking") or ())]
             last.update(chunk)
             last["thinking"] = _joined(parts)
-        self._goes_on = not chunk.get("signature")
-
-    def answer(self) -> Answer:
-        if self.finish_reason == "error":
-            message = f"{self._who} broke the answer off with an error of its own"
-            raise ProviderFailed(message, code="server_error", retryable=True)
-        if self.finish_reason == "model_length":
-            self.finish_reason = "length"
-        return super().answer()
+        self._goes_on_thinking = not chunk.get("signature")
 
     def _reasoning(self) -> tuple[str, ...]:
-        return tuple(orjson.dumps(chunk).decode() for chunk in self._thinking)
-
-    def _used(self, reported: JsonObject) -> Usage:
-        return usage_of(reported)
+        return tuple(written(chunk) for chunk in self._thinking)
 
     def _pricing_context(self) -> PricingContext:
         tier = self._usage.get("service_tier") if self._usage is not None else None
-        return {"service_tier": tier} if isinstance(tier, str) and tier not in openai_read.STANDARD_TIERS else {}
+        standard = not isinstance(tier, str) or tier in openai_read.STANDARD_TIERS
+        return {} if standard else {"service_tier": whole_text(str(tier))}
 
 
 def _joined(parts: list[Any]) -> list[Any]:

@@ -33,6 +33,7 @@ from clew.providers.omissions import (
     thinking_left_out,
     words_about_parts_left_out,
 )
+from clew.providers.openai_render import as_float, unwritable
 from clew.providers.turns import GO_ON, NO_RESULT, Call, Heard, Spoken, beginning, turns_of
 
 RENDERER = "mistral-chat/1"
@@ -58,6 +59,15 @@ _SCHEMA_SAYS = ("name", "description", "schema", "strict")
 
 def render(prompt: Prompt) -> bytes:
     """The request body. The same prompt gives the same bytes, for ever."""
+    try:
+        return orjson.dumps(body_of(prompt), default=as_float)
+    except orjson.JSONEncodeError as error:
+        # A whole number of more than 64 bits in a schema, or half a surrogate pair in a text.
+        raise unwritable(error) from error
+
+
+def body_of(prompt: Prompt) -> dict[str, Any]:
+    """The request, before it is written."""
     config = prompt.config
     body: dict[str, Any] = {"model": config.model, "messages": _messages(prompt)}
     if config.tools:
@@ -78,13 +88,7 @@ def render(prompt: Prompt) -> bytes:
         body["max_tokens"] = prompt.max_output_tokens
     if config.stream:
         body["stream"] = True
-    try:
-        return orjson.dumps(body)
-    except orjson.JSONEncodeError as error:
-        # A whole number of more than 64 bits in a schema, or half a surrogate pair in a text.
-        raise ProviderFailed(
-            f"the prompt cannot be written as JSON: {error}", code="invalid_prompt", retryable=False
-        ) from error
+    return body
 
 
 def omitted(prompt: Prompt) -> tuple[NotRendered, ...]:

@@ -12,6 +12,7 @@ from clew.events.content import Content, File, Image, Other, Text
 from clew.events.items import Item, MessageItem, ReasoningItem, ToolResultItem
 from clew.events.model import ItemRange, NotRendered
 from clew.providers.base import Prompt
+from clew.providers.valid_calls import changed_calls
 
 
 class Omissions:
@@ -124,6 +125,15 @@ def thinking_left_out(found: Omissions, prompt: Prompt) -> None:
     """How to think, in words that only another provider understands."""
     if prompt.config.thinking is not None:
         found.setting("thinking", f"{prompt.config.provider} has other words for it, if any")
+
+
+def calls_changed(found: Omissions, prompt: Prompt) -> None:
+    """Calls that are sent in another form than they were written in: see `valid_calls`."""
+    for item, sent in changed_calls(prompt):
+        if sent.name != item.name:
+            found.item(item, "name", f"no function can have it, so {prompt.config.provider} is sent what is left of it")
+        if sent.arguments != item.arguments:
+            found.item(item, "arguments", f"they are no JSON object, so {prompt.config.provider} is sent one")
 
 
 def is_for(item: ReasoningItem, prompt: Prompt) -> str | None:

@@ -7,10 +7,10 @@ from typing import Any
 
 import httpx2
 
-from clew.providers import openai_render, openai_render_2
+from clew.providers import openai_render, openai_render_3
 from clew.providers.base import ModelInfo, Piece, Prompt
 from clew.providers.http import nonsense
-from clew.providers.openai_read import Gathering
+from clew.providers.openai_read import Gathering, offered_in
 from clew.providers.transport import Transport
 
 
@@ -20,7 +20,7 @@ class OpenAI:
     An answer, streamed or not, may take `timeout_seconds` in all. A `client` that is given is not closed.
     """
 
-    renderer = openai_render_2.RENDERER
+    renderer = openai_render_3.RENDERER
 
     def __init__(
         self,
@@ -41,6 +41,7 @@ class OpenAI:
             connect_seconds=connect_seconds,
             client=client,
         )
+        self.origin: str | None = self._transport.origin
         self._completions = httpx2.URL(f"{self._transport.base_url}/chat/completions")
         self._models = httpx2.URL(f"{self._transport.base_url}/models")
 
@@ -48,14 +49,14 @@ class OpenAI:
         return f"OpenAI({self._transport})"
 
     def render(self, prompt: Prompt) -> bytes:
-        return openai_render_2.render(prompt)
+        return openai_render_3.render(prompt)
 
     def call(self, body: bytes) -> AsyncGenerator[Piece]:
         return self._transport.call(
             self._completions,
             body,
             streams=openai_render.asks_for_stream(body),
-            gather=lambda headers: Gathering(self.name, headers.get("x-request-id")),
+            gather=lambda headers: Gathering(self.name, headers.get("x-request-id"), offered_in(body)),
         )
 
     async def models(self) -> list[ModelInfo]:

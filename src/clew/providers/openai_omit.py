@@ -37,14 +37,22 @@ def omitted_items(prompt: Prompt) -> Omissions:
             own = item.provider == provider
             why = "chat completions take none back" if own else f"reasoning of {item.provider} is not for {provider}"
             found.item(item, "reasoning", why)
-        elif isinstance(item, MessageItem) and item.role != "assistant":
-            for part in item.content:
-                if isinstance(part, Refusal):
-                    found.item(item, "refusal", "chat completions have those of assistants only")
+        elif isinstance(item, MessageItem):
+            refusal_left_out(found, item)
+    parts_of_messages_left_out(found, prompt)
+    return found
+
+
+def refusal_left_out(found: Omissions, item: MessageItem) -> None:
+    for part in item.content:
+        if isinstance(part, Refusal) and item.role != "assistant":
+            found.item(item, "refusal", "chat completions have those of assistants only")
+
+
+def parts_of_messages_left_out(found: Omissions, prompt: Prompt) -> None:
     parts_left_out(found, prompt, of_any=True)
     media_left_out(found, prompt, takes_any, assistants_told=False)
     words_about_parts_left_out(found, prompt, details=True)
     only_texts_of_results(found, prompt)
     errors_of_results_left_out(found, prompt)
     thinking_left_out(found, prompt)
-    return found

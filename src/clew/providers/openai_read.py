@@ -6,43 +6,23 @@ nonsense. Chunks are read as plain dictionaries: there are thousands a second.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-import orjson
-
+from clew import exact_json
+from clew.errors import ProviderFailed
 from clew.events.content import JsonObject
 from clew.events.price import PricingContext
 from clew.events.usage import Usage
-from clew.ids import new_id
-from clew.providers.base import Answer, CalledTool, CallPiece, TextPiece, UsageSoFar
+from clew.providers import usage as usages
+from clew.providers.base import Answer, CalledTool, CallPiece, Piece, TextPiece, UsageSoFar
+from clew.providers.finish_reasons import FAILED, meaning_of, reason_in
 from clew.providers.http import nonsense
+from clew.providers.message_state import MessageState
+from clew.providers.text import TextPieces, whole_json, whole_text
+from clew.providers.tool_call_deltas import ToolCallDeltas
 
 STANDARD_TIERS = ("", "auto", "default", "standard")
-
-
-def usage_of(reported: JsonObject) -> Usage:
-    """Chat usage in our words: its prompt tokens include the cached ones, its completion tokens reasoning."""
-    prompt = _details(reported, "prompt_tokens_details")
-    completion = _details(reported, "completion_tokens_details")
-    return Usage(
-        input=count(reported.get("prompt_tokens")),
-        output=count(reported.get("completion_tokens")),
-        cached=count(prompt.get("cached_tokens")),
-        cache_write=count(prompt.get("cache_write_tokens")),
-        reasoning=count(completion.get("reasoning_tokens")),
-        input_audio=count(prompt.get("audio_tokens")),
-        output_audio=count(completion.get("audio_tokens")),
-    )
-
-
-def _details(reported: JsonObject, name: str) -> JsonObject:
-    details = reported.get(name)
-    return details if isinstance(details, dict) else {}
-
-
-def count(value: Any) -> int:
-    return int(value) if isinstance(value, (int, float)) and value > 0 else 0
 
 
 def _text(content: Any) -> str:
@@ -55,76 +35,90 @@ def _text(content: Any) -> str:
     return ""
 
 
-class _Call:
-    __slots__ = ("announced", "arguments", "id", "name", "sent_id", "wire_index")
+def offered_in(body: bytes) -> Callable[[], Sequence[str]]:
+    """A function that gives the names of the tools that a request offers. The request is read when they are asked for,
+    which few answers need."""
+    names: list[str] | None = None
 
-    def __init__(self, wire_index: Any, sent_id: str | None, id: str) -> None:
-        self.wire_index = wire_index
-        self.sent_id = sent_id
-        self.id = id
-        self.name = ""
-        self.arguments: list[str] = []
-        self.announced = False
+    def offered() -> Sequence[str]:
+        nonlocal names
+        if names is None:
+            tools = exact_json.loads(body).get("tools") or ()
+            names = [tool["function"]["name"] for tool in tools]
+        return names
 
-    def is_complete(self) -> bool:
-        try:
-            orjson.loads("".join(self.arguments))
-        except orjson.JSONDecodeError:
-            return False
-        return True
+    return offered
 
 
 class Gathering:
     """An answer as it comes: give it chunks, it gives pieces; at the end it is the answer.
 
-    It is never `over`: the end of these streams is a mark of its own, and no chunk.
+    It is never `over`: the end of these streams is a mark of its own, and no chunk. See `transport.Gathering`.
     """
 
     over = False
 
-    def __init__(self, who: str, request_id: str | None) -> None:
+    def __init__(self, who: str, request_id: str | None, offered: Callable[[], Sequence[str]] = tuple) -> None:
         self._who = who
         self._request_id = request_id
         self._response_id: str | None = None
         self._model = ""
         self._service_tier = ""
-        self._texts: list[str] = []
-        self._refusals: list[str] = []
-        self._thoughts: list[str] = []
-        self._calls: list[_Call] = []
+        self._text = TextPieces()
+        self._refusal = TextPieces()
+        self._state = MessageState()
+        self._calls = ToolCallDeltas(offered)
+        self._had_calls = False
         self._usage: JsonObject | None = None
-        self.finish_reason: str | None = None
+        self._reason: str | None = None
+        self._is_stream = True
+        self.said_anything = False
+        self.ended = False
+        self.doubtful = False
 
-    def take(self, chunk: dict[str, Any]) -> Iterator[TextPiece | CallPiece | UsageSoFar]:
+    def take(self, chunk: dict[str, Any]) -> Iterator[Piece]:
         """A chunk of a stream."""
         before = self._usage
+        self.note_usage(chunk)
         choice = self._head(chunk)
-        if self._usage is not None and self._usage is not before and self.finish_reason is None:
-            # Some servers count on in every chunk; should the stream break, that is all we shall know.
-            yield UsageSoFar(self._used(self._usage), self._usage, self._model, self._pricing_context())
+        delta = choice.get("delta") if choice is not None else None
+        if choice is not None and delta is None and not self.said_anything:
+            # All of it in one chunk, and in the words of an answer that is no stream.
+            delta = choice.get("message")
+        pieces = list(self._say(delta)) if isinstance(delta, dict) else []
         if choice is not None:
-            delta = choice.get("delta")
-            if isinstance(delta, dict):
-                yield from self._say(delta)
+            self._note_end(choice)
+        if self._usage is not before and not self.ended and (so_far := self.used()) is not None:
+            # Some servers count on in every chunk; should the stream break, that is all we shall know.
+            yield so_far
+        yield from pieces
 
     def take_whole(self, completion: dict[str, Any], received: bytes) -> Answer:
         """A completion that came at once. What there is to know of it is in the object, so its bytes are not read."""
+        self._is_stream = False
+        self.note_usage(completion)
         choice = self._head(completion)
         message = choice.get("message") if choice is not None else None
-        if not isinstance(message, dict):
+        if choice is None or not isinstance(message, dict):
             raise nonsense(self._who, "an answer without a message")
-        calls = message.get("tool_calls")
-        if isinstance(calls, list):
-            # Here each entry is a call of its own, whatever ids and indexes it carries.
-            for index, call in enumerate(calls):
-                if isinstance(call, dict):
-                    call["index"] = index
-        for _ in self._say(message):
+        for entry in _entries(message):
+            self._had_calls = True
+            self._calls.add_whole(entry)
+        for _ in self._say({**message, "tool_calls": None, "function_call": None}):
             pass
-        if self.finish_reason is None:
-            # Whole is whole; a few small servers leave the reason out.
-            self.finish_reason = "stop"
+        self._note_end(choice)
         return self.answer()
+
+    def note_usage(self, chunk: dict[str, Any]) -> None:
+        for reported in usages.reported_in(chunk):
+            self._usage = usages.merged(self._usage, whole_json(reported))
+
+    def used(self) -> UsageSoFar | None:
+        """What the provider has said so far of what it counts; None if that is nothing."""
+        used = None if self._usage is None else self._used(self._usage)
+        if used is None or self._usage is None:
+            return None
+        return UsageSoFar(used, self._usage, whole_text(self._model), self._pricing_context())
 
     def _head(self, chunk: dict[str, Any]) -> dict[str, Any] | None:
         """What is beside the message; gives the first choice, if this chunk has it."""
@@ -134,110 +128,102 @@ class Gathering:
             self._model = chunk["model"]
         if isinstance(chunk.get("service_tier"), str):
             self._service_tier = chunk["service_tier"]
-        if isinstance(chunk.get("usage"), dict):
-            self._usage = chunk["usage"]
         choices = chunk.get("choices")
         if not choices or not isinstance(choices, list):
             return None
         choice = choices[0]
         if not isinstance(choice, dict):
             raise nonsense(self._who, "a choice that is not an object")
-        if choice.get("index"):
-            return None
-        if isinstance(choice.get("finish_reason"), str):
-            self.finish_reason = choice["finish_reason"]
-        return choice
+        return None if choice.get("index") else choice
+
+    def _note_end(self, choice: dict[str, Any]) -> None:
+        """A reason ends the answer, unless something is said after it: some servers send one with each chunk, or with
+        the first."""
+        # Gemini's endpoint has written it in its own way.
+        reason = reason_in(choice.get("finish_reason")) or reason_in(choice.get("finishReason"))
+        if reason is not None:
+            self._reason, self.ended = whole_text(reason), True
+
+    def _goes_on(self) -> None:
+        self.said_anything = True
+        if self.ended:
+            self.ended, self.doubtful = False, True
 
     def _say(self, delta: dict[str, Any]) -> Iterator[TextPiece | CallPiece]:
         text = _text(delta.get("content"))
         if text:
-            self._texts.append(text)
-            yield TextPiece(text)
-        if isinstance(delta.get("refusal"), str):
-            self._refusals.append(delta["refusal"])
-        reasoning = delta.get("reasoning_content") or delta.get("reasoning")
-        if isinstance(reasoning, str):
-            self._thoughts.append(reasoning)
-        calls = delta.get("tool_calls")
-        if isinstance(calls, list):
-            for sent in calls:
-                piece = self._call(sent)
-                if piece is not None:
-                    yield piece
+            self._goes_on()
+            shown = self._text.add(text)
+            if shown:
+                yield TextPiece(shown)
+        refusal = delta.get("refusal")
+        if refusal and isinstance(refusal, str):
+            self._goes_on()
+            self._refusal.add(refusal)
+        if self._state.add(delta):
+            self._goes_on()
+        for entry in _entries(delta):
+            self._had_calls = True
+            piece = self._calls.add(entry)
+            if piece is not None:
+                self._goes_on()
+                yield piece
 
-    def _call(self, sent: Any) -> CallPiece | None:
-        function = sent.get("function") if isinstance(sent, dict) else None
-        if not isinstance(function, dict):
-            raise nonsense(self._who, "a tool call without a function")
-        name, arguments = function.get("name"), function.get("arguments")
-        if arguments is not None and not isinstance(arguments, str):
-            # Some servers send the object itself instead of its JSON.
-            arguments = orjson.dumps(arguments).decode()
-        id = sent.get("id")
-        place, call = self._which(sent.get("index"), id if id and isinstance(id, str) else None, name)
-        if isinstance(name, str) and name:
-            call.name = name
-        if arguments:
-            call.arguments.append(arguments)
-        if call.announced:
-            return CallPiece(place, arguments=arguments) if arguments else None
-        if not call.name:
-            return None
-        call.announced = True
-        return CallPiece(place, call.id, call.name, "".join(call.arguments))
-
-    def _which(self, wire_index: Any, sent_id: str | None, name: Any) -> tuple[int, _Call]:
-        """The call that a chunk continues, or a new one.
-
-        The index should tell, but there are servers that send none, or the same for every call. Then another
-        id is another call; and so is a name without any id, once the arguments before it are complete.
-        """
-        place = len(self._calls) - 1
-        if wire_index is not None:
-            while place >= 0 and self._calls[place].wire_index != wire_index:
-                place -= 1
-        if place >= 0:
-            call = self._calls[place]
-            if sent_id is not None:
-                same = call.sent_id == sent_id or (call.sent_id is None and not name)
-            else:
-                same = not (name and call.name) or (wire_index is not None and not call.is_complete())
-            if same:
-                return place, call
-        # Results find their calls by the id, so no two may share one whatever the server says.
-        taken = any(call.id == sent_id for call in self._calls)
-        self._calls.append(_Call(wire_index, sent_id, new_id("call") if taken or not sent_id else sent_id))
-        return len(self._calls) - 1, self._calls[-1]
+    def end(self) -> Iterator[Piece]:
+        """What is left to be shown when nothing more comes."""
+        rest = self._text.end()
+        if rest:
+            yield TextPiece(rest)
+        yield from self._calls.end()
 
     def answer(self) -> Answer:
-        """The whole. Only to be asked for when there is a finish reason."""
-        assert self.finish_reason is not None
-        if not all(call.name for call in self._calls):
+        """The whole. Only to be asked for when the answer is whole. Raises `ProviderFailed`."""
+        calls = self._calls.calls
+        meaning = "stop" if self._reason is None else meaning_of(self._reason)
+        if meaning == FAILED:
+            message = f"{self._who} broke the answer off: it ended with {self._reason!r}"
+            raise ProviderFailed(message, code="server_error", retryable=True)
+        if not all(call.name for call in calls):
             raise nonsense(self._who, "a tool call without a name")
-        calls = tuple(CalledTool(call.id, call.name, "".join(call.arguments)) for call in self._calls)
+        if self._had_calls and not calls and not self._text and not self._refusal:
+            raise nonsense(self._who, "an answer with a tool call that is none, and without anything else")
+        cut = any(call.arguments and not call.arguments.are_complete for call in calls)
+        if self._is_stream and self._reason is None and cut:
+            message = f"{self._who} ended the answer in the middle of a tool call, and gave no reason"
+            raise ProviderFailed(message, code="broken_stream", retryable=True)
         ids = {"response": self._response_id, "request": self._request_id}
         return Answer(
-            text="".join(self._texts) or None,
-            refusal="".join(self._refusals) or None,
-            tool_calls=calls,
+            text=str(self._text) or None,
+            refusal=str(self._refusal) or None,
+            tool_calls=tuple(CalledTool(call.id, call.name, str(call.arguments)) for call in calls),
             reasoning=self._reasoning(),
             # A model that was told which tool to call says "stop" when it has called it.
-            finish_reason="tool_calls" if calls and self.finish_reason == "stop" else self.finish_reason,
-            model=self._model,
+            finish_reason="tool_calls" if calls and meaning == "stop" else meaning,
+            model=whole_text(self._model),
             usage=None if self._usage is None else self._used(self._usage),
-            usage_reported=self._usage,
-            provider_ids={name: value for name, value in ids.items() if value},
+            usage_reported=self._usage or None,
+            provider_ids={name: whole_text(value) for name, value in ids.items() if value},
             pricing_context=self._pricing_context(),
         )
 
     # What providers with a format like this one tell in another way.
 
     def _reasoning(self) -> tuple[str, ...]:
-        said = "".join(self._thoughts)
-        return (orjson.dumps({"reasoning_content": said}).decode(),) if said else ()
+        return self._state.blocks(self._calls.calls)
 
-    def _used(self, reported: JsonObject) -> Usage:
-        return usage_of(reported)
+    def _used(self, reported: JsonObject) -> Usage | None:
+        return usages.of_chat(reported)
 
     def _pricing_context(self) -> PricingContext:
-        return {} if self._service_tier in STANDARD_TIERS else {"service_tier": self._service_tier}
+        return {} if self._service_tier in STANDARD_TIERS else {"service_tier": whole_text(self._service_tier)}
+
+
+def _entries(said: dict[str, Any]) -> Sequence[Any]:
+    """The tool calls in a message or delta. The member that was there before them holds one call without an id."""
+    calls = said.get("tool_calls")
+    if isinstance(calls, dict):
+        return [calls]
+    if isinstance(calls, list) and calls:
+        return calls
+    old = said.get("function_call")
+    return [{"function": old}] if isinstance(old, dict) else ()

@@ -29,7 +29,7 @@ def render(prompt: Prompt) -> bytes:
     config = prompt.config
     body: dict[str, Any] = {"model": config.model, "messages": _messages(config.instructions, prompt.items)}
     if config.tools:
-        body.update(_about_tools(config))
+        body.update(about_tools(config))
     if config.response_format is not None:
         body["response_format"] = config.response_format
     for name in ("temperature", "top_p", "reasoning_effort"):
@@ -42,19 +42,28 @@ def render(prompt: Prompt) -> bytes:
         body["stream"] = True
         body["stream_options"] = {"include_usage": True}
     try:
-        return orjson.dumps(body)
+        return orjson.dumps(body, default=as_float)
     except orjson.JSONEncodeError as error:
         # A whole number of more than 64 bits in a schema, or half a surrogate pair in a text.
-        raise ProviderFailed(
-            f"the prompt cannot be written as JSON: {error}", code="invalid_prompt", retryable=False
-        ) from error
+        raise unwritable(error) from error
+
+
+def unwritable(error: Exception) -> ProviderFailed:
+    return ProviderFailed(f"the prompt cannot be written as JSON: {error}", code="invalid_prompt", retryable=False)
+
+
+def as_float(value: Any) -> float:
+    """Numbers that are kept as they were written are floats here, as they were when this was made."""
+    if isinstance(value, float):
+        return float(value)
+    raise TypeError(f"Type is not JSON serializable: {type(value).__name__}")
 
 
 def asks_for_stream(body: bytes) -> bool:
     return body.endswith(STREAM_TAIL)
 
 
-def _about_tools(config: RunConfig) -> dict[str, Any]:
+def about_tools(config: RunConfig) -> dict[str, Any]:
     about: dict[str, Any] = {"tools": [_tool(tool) for tool in config.tools]}
     if config.tool_choice is not None:
         about["tool_choice"] = _tool_choice(config.tool_choice)
@@ -86,33 +95,33 @@ def _messages(instructions: str, items: Sequence[Item]) -> list[dict[str, Any]]:
     if instructions:
         messages.append({"role": "system", "content": instructions})
     # What one model call gave was one message on the wire, and goes back as one.
-    turn: _Turn | None = None
+    turn: Turn | None = None
     for item in items:
         if isinstance(item, ReasoningItem):
             # Signed by whoever made it, and chat completions take none back.
             continue
-        model_call_id = _spoken_in(item)
+        model_call_id = spoken_in(item)
         if turn is not None and (model_call_id is None or model_call_id != turn.model_call_id):
             messages.append(turn.message())
             turn = None
         if isinstance(item, ToolCallItem) or (isinstance(item, MessageItem) and item.role == "assistant"):
-            turn = turn or _Turn(model_call_id)
+            turn = turn or Turn(model_call_id)
             turn.add(item)
         else:
-            messages.append(_other_message(item))
+            messages.append(other_message(item))
     if turn is not None:
         messages.append(turn.message())
     return messages
 
 
-def _spoken_in(item: Item) -> str | None:
+def spoken_in(item: Item) -> str | None:
     """The model call that this item is a part of the answer of."""
     if isinstance(item, ToolCallItem) or (isinstance(item, MessageItem) and item.role == "assistant"):
         return item.model_call_id
     return None
 
 
-class _Turn:
+class Turn:
     """What the assistant said and called at once."""
 
     def __init__(self, model_call_id: str | None) -> None:
@@ -141,7 +150,7 @@ class _Turn:
         return message
 
 
-def _other_message(item: MessageItem | ToolResultItem | SummaryItem) -> dict[str, Any]:
+def other_message(item: MessageItem | ToolResultItem | SummaryItem) -> dict[str, Any]:
     if isinstance(item, ToolResultItem):
         return {"role": "tool", "tool_call_id": item.tool_call_id, "content": item.output}
     if isinstance(item, SummaryItem):

@@ -9,7 +9,16 @@ from collections.abc import Callable, Mapping
 from typing import TypeAlias
 
 from clew.events.model import NotRendered
-from clew.providers import anthropic_render, mistral_render, openai_render, openai_render_2
+from clew.providers import (
+    anthropic_render,
+    anthropic_render_2,
+    message_state,
+    mistral_render,
+    mistral_render_2,
+    openai_render,
+    openai_render_2,
+    openai_render_3,
+)
 from clew.providers.base import Prompt
 from clew.providers.openai_omit import omitted as omitted_for_openai
 
@@ -17,24 +26,40 @@ Renderer: TypeAlias = Callable[[Prompt], bytes]
 Omitter: TypeAlias = Callable[[Prompt], tuple[NotRendered, ...]]
 
 # These send no reasoning back, so that none takes room in a context: it is not counted when it is recorded.
-WITHOUT_REASONING = frozenset((openai_render.RENDERER, "scripted/1"))
+# `openai-chat/2` sends none either, but logs that bear it have it counted.
+_WITHOUT_REASONING = frozenset((openai_render.RENDERER, "scripted/1", "scripted/2"))
 
 RENDERERS: Mapping[str, Renderer] = {
     openai_render.RENDERER: openai_render.render,
     openai_render_2.RENDERER: openai_render_2.render,
+    openai_render_3.RENDERER: openai_render_3.render,
     anthropic_render.RENDERER: anthropic_render.render,
+    anthropic_render_2.RENDERER: anthropic_render_2.render,
     mistral_render.RENDERER: mistral_render.render,
+    mistral_render_2.RENDERER: mistral_render_2.render,
     # The scripted provider is given what OpenAI would be given.
     "scripted/1": openai_render.render,
+    "scripted/2": openai_render_3.render,
 }
 
 _OMITTERS: Mapping[str, Omitter] = {
     openai_render.RENDERER: omitted_for_openai,
     openai_render_2.RENDERER: openai_render_2.omitted,
+    openai_render_3.RENDERER: openai_render_3.omitted,
     anthropic_render.RENDERER: anthropic_render.omitted,
+    anthropic_render_2.RENDERER: anthropic_render_2.omitted,
     mistral_render.RENDERER: mistral_render.omitted,
+    mistral_render_2.RENDERER: mistral_render_2.omitted,
     "scripted/1": omitted_for_openai,
+    "scripted/2": openai_render_3.omitted,
 }
+
+
+def sent_back(renderer: str, reasoning: tuple[str, ...]) -> tuple[str, ...]:
+    """The blocks of an answer's reasoning that later requests of this renderer hold."""
+    if renderer in _WITHOUT_REASONING:
+        return ()
+    return message_state.sent_back(reasoning) if renderer == openai_render_3.RENDERER else reasoning
 
 
 def omitted(renderer: str, prompt: Prompt) -> tuple[NotRendered, ...]:

@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from clew.errors import Misconfigured, ProviderFailed
 from clew.events.content import JsonObject
 from clew.events.usage import Usage
-from clew.providers import openai_render, summaries
+from clew.providers import openai_render, openai_render_3, summaries
 from clew.providers.base import Answer, CalledTool, CallPiece, ModelInfo, Piece, Prompt, TextPiece
 
 CHARS_PER_TOKEN = 4
@@ -121,7 +121,7 @@ class Scripted:
     """`delay_seconds` passes before an answer begins, `piece_delay_seconds` between its pieces."""
 
     name = "scripted"
-    renderer = "scripted/1"
+    renderer = "scripted/2"
 
     def __init__(self, script: Script | None = None, delay_seconds: float = 0, piece_delay_seconds: float = 0) -> None:
         self._script = script
@@ -129,7 +129,7 @@ class Scripted:
         self._piece_delay_seconds = piece_delay_seconds
 
     def render(self, prompt: Prompt) -> bytes:
-        return openai_render.render(prompt)
+        return openai_render_3.render(prompt)
 
     async def call(self, body: bytes) -> AsyncGenerator[Piece]:
         if self._delay_seconds:

@@ -6,47 +6,44 @@ What an answer means is not known here. A provider gives a gathering, into which
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
 from contextlib import aclosing, asynccontextmanager, suppress
 from typing import Any, Protocol
 
 import httpx2
-import orjson
 
 from clew.errors import ProviderFailed
-from clew.providers.base import Answer, Piece
-from clew.providers.http import (
-    ERROR_BYTES_MAX,
-    Clients,
-    checked_key,
-    checked_url,
-    described,
-    error_in,
-    excerpt,
-    meaning,
-    nonsense,
-    retry_after,
-)
-from clew.providers.lines import Lines
+from clew.providers import sse
+from clew.providers.base import Answer, Piece, UsageSoFar
+from clew.providers.failures import Failures, content_type
+from clew.providers.http import ERROR_BYTES_MAX, Clients, checked_key, checked_url, error_of, parsed
 
 # A model that repeats itself for ever would otherwise fill the memory.
 ANSWER_BYTES_MAX = 32 * 1024 * 1024
 
-# Once the answer is whole only the usage and the end mark are to come; a server that forgets to hang up must
-# not hold the run for the rest of its time.
-AFTER_FINISH_SECONDS = 10.0
+# Once the answer has ended only the usage and the end mark are to come; a server that forgets to hang up must not hold
+# the run for the rest of its time. Some servers say that the answer has ended and then go on with it: they are slow
+# when a model thinks, but not as slow as this.
+AFTER_FINISH_SECONDS = 30.0
 
 # The connection can be used again only when the response was read to its end, which comes with the end mark
 # or right behind it. Not waiting longer is cheap: it costs one connection.
 AFTER_DONE_SECONDS = 0.25
 
-_END_MARK = b"[DONE]"
+_END_MARK = "[DONE]"
 
 
 class Gathering(Protocol):
-    """An answer as it comes. It is whole when there is a finish reason; `over` when nothing more will come."""
+    """An answer as it comes.
 
-    finish_reason: str | None
+    `said_anything`: there is some text, or a call. `ended`: the provider has said why the answer ended, and nothing
+    after that. `doubtful`: it had said so before, and then the answer went on, so that only the end of the stream is
+    to be believed. `over`: by an event of its own the provider has said that nothing more comes.
+    """
+
+    said_anything: bool
+    ended: bool
+    doubtful: bool
     over: bool
 
     def take(self, chunk: dict[str, Any]) -> Iterator[Piece]:
@@ -57,9 +54,37 @@ class Gathering(Protocol):
         """An answer that came at once, and its bytes as received."""
         ...
 
-    def answer(self) -> Answer:
-        """The whole. Only to be asked for when there is a finish reason."""
+    def note_usage(self, chunk: dict[str, Any]) -> None:
+        """Takes what is counted in a chunk, and nothing else of it."""
         ...
+
+    def used(self) -> UsageSoFar | None:
+        """What the provider has counted so far."""
+        ...
+
+    def end(self) -> Iterator[Piece]:
+        """What is left to be shown of a stream when nothing more comes."""
+        ...
+
+    def answer(self) -> Answer:
+        """The whole. Only to be asked for when the answer is whole. Raises `ProviderFailed`."""
+        ...
+
+
+class _Body:
+    """The bytes of a response, as they come. `begun` is what has come of them already.
+
+    `done`: nothing more is wanted. `at_end`: the server has said all that it will say. `found`: there was an event.
+    """
+
+    def __init__(self, response: httpx2.Response) -> None:
+        self.response = response
+        self.received = response.aiter_bytes()
+        self.begun = b""
+        self.size = 0
+        self.done = False
+        self.at_end = False
+        self.found = False
 
 
 class Transport:
@@ -82,14 +107,14 @@ class Transport:
     ) -> None:
         self.name = name
         setting = f"CLEW_{name.upper()}"
-        self._key_setting = f"{setting}_API_KEY"
-        self._key = checked_key(api_key, self._key_setting)
-        self._url_setting = f"{setting}_BASE_URL"
-        self.base_url = checked_url(base_url, self._url_setting)
+        self._key = checked_key(api_key, f"{setting}_API_KEY")
+        self.base_url = checked_url(base_url, f"{setting}_BASE_URL")
         parsed = httpx2.URL(self.base_url)
         # Without the path, and without a user and password that a proxy's URL may carry.
-        self._where = f"{parsed.scheme}://{parsed.netloc.decode()}"
+        self.origin = parsed.netloc.decode()
+        self._where = f"{parsed.scheme}://{self.origin}"
         self._timeout_seconds = timeout_seconds
+        self._failures = Failures(name, self._where, self._key, timeout_seconds)
         # Silence is bounded by the deadline of the whole answer, so that reading needs no clock of its own.
         self._timeout = httpx2.Timeout(None, connect=connect_seconds)
         self._answer_bytes_max = ANSWER_BYTES_MAX
@@ -120,21 +145,32 @@ class Transport:
         deadline = asyncio.get_running_loop().time() + self._timeout_seconds
         async with self._response("POST", url, body, deadline, headers) as response:
             gathering = gather(response.headers)
-            if streams and _content_type(response) != "application/json":
-                async with aclosing(self._streamed(response, gathering, deadline)) as pieces:
-                    async for piece in pieces:
-                        yield piece
-                answer = gathering.answer()
-            else:
-                received = await self._whole(response, deadline)
-                answer = gathering.take_whole(self._checked(received), received)
+            told: Piece | None = None
+            try:
+                body_of_answer = _Body(response)
+                if await self._is_stream(body_of_answer, deadline, streams):
+                    async with aclosing(self._streamed(body_of_answer, gathering, deadline)) as pieces:
+                        async for piece in pieces:
+                            if isinstance(piece, UsageSoFar):
+                                told = piece
+                            if streams or piece is told:
+                                yield piece
+                    answer = gathering.answer()
+                else:
+                    received = await self._whole(body_of_answer, deadline)
+                    answer = gathering.take_whole(self._checked(received, gathering), received)
+            except ProviderFailed:
+                # What it has cost is to be paid for all the same.
+                if (used := gathering.used()) is not None and used != told:
+                    yield used
+                raise
         yield answer
 
     async def get(self, url: httpx2.URL) -> dict[str, Any]:
         """The object that is at `url`."""
         deadline = asyncio.get_running_loop().time() + self._timeout_seconds
         async with self._response("GET", url, None, deadline) as response:
-            return self._checked(await self._whole(response, deadline))
+            return self._checked(await self._whole(_Body(response), deadline))
 
     async def close(self) -> None:
         await self._clients.close()
@@ -152,59 +188,114 @@ class Transport:
                     # The key must not follow a redirect to another host, so none is followed.
                     response = await client.send(request, stream=True, follow_redirects=False)
             except (TimeoutError, httpx2.HTTPError) as error:
-                raise self._unreachable(error) from error
+                raise self._failures.unreachable(error) from error
             try:
                 if not response.is_success:
-                    raise self._refused(response, await self._error_body(response, deadline))
+                    raise self._failures.refused(response, await self._error_body(response, deadline))
                 yield response
             finally:
                 await response.aclose()
 
-    async def _streamed(
-        self, response: httpx2.Response, gathering: Gathering, deadline: float
-    ) -> AsyncGenerator[Piece]:
-        """The pieces of a stream. Returns when the answer is whole, and raises when it ends before."""
-        loop = asyncio.get_running_loop()
-        lines, size = Lines(), 0
-        async with aclosing(response.aiter_bytes()) as received:
-            while True:
-                try:
-                    async with asyncio.timeout_at(deadline):
-                        data = await anext(received, b"")
-                except (TimeoutError, httpx2.HTTPError) as error:
-                    if gathering.finish_reason is not None:
-                        return
-                    raise self._broken(error) from error
-                size += len(data)
-                if size > self._answer_bytes_max:
-                    raise self._endless()
-                was_finished = gathering.finish_reason is not None
-                for line in lines.take(data):
-                    if line != _END_MARK:
-                        for piece in gathering.take(self._checked(line)):
-                            yield piece
-                    if line == _END_MARK or gathering.over:
-                        await _drain(received)
-                        data = b""
-                        break
-                if not data:
-                    break
-                if gathering.finish_reason is not None and not was_finished:
-                    deadline = min(deadline, loop.time() + self._after_finish_seconds)
-        if gathering.finish_reason is None:
-            raise self._ended_early(response, lines)
+    async def _is_stream(self, body: _Body, deadline: float, asked_for: bool) -> bool:
+        """Whether the answer comes as a stream, whatever was asked for and whatever its content type says."""
+        while len(body.begun.strip()) < sse.BEGINNING_BYTES and not sse.begins_json(body.begun):
+            try:
+                async with asyncio.timeout_at(deadline):
+                    data = await anext(body.received, None)
+            except (TimeoutError, httpx2.HTTPError) as error:
+                raise self._failures.broken(error) if asked_for else self._failures.unreachable(error) from error
+            if data is None:
+                body.at_end = True
+                break
+            self._count(body, data)
+            body.begun += data
+        if sse.begins_json(body.begun):
+            return False
+        return content_type(body.response) == "text/event-stream" or sse.begins_events(body.begun)
 
-    async def _whole(self, response: httpx2.Response, deadline: float) -> bytes:
-        parts, size = [], 0
+    async def _streamed(self, body: _Body, gathering: Gathering, deadline: float) -> AsyncGenerator[Piece]:
+        """The pieces of a stream. Returns when the answer is whole, and raises when it ends before."""
+        failure: ProviderFailed | None = None
+        async for event in sse.events(self._bytes(body, gathering, deadline), body.response.request):
+            if body.done or not event.data:
+                continue
+            body.found = True
+            if event.data.strip() == _END_MARK:
+                body.done = gathering.over = True
+                continue
+            try:
+                chunk = self._chunk(event, body, gathering)
+                for piece in gathering.take(chunk) if chunk is not None else ():
+                    yield piece
+            except ProviderFailed as failed:
+                # The body is closed from within, and not while somebody waits for more of it.
+                failure, body.done = failed, True
+            if gathering.over:
+                body.done = True
+        if failure is not None:
+            raise failure
+        if not gathering.ended and not (gathering.over and gathering.said_anything):
+            raise self._failures.ended_early(body.response, body.found)
+        for piece in gathering.end():
+            yield piece
+
+    async def _bytes(self, body: _Body, gathering: Gathering, deadline: float) -> AsyncIterator[bytes]:
+        """The bytes of a stream, as long as more of them are wanted and come."""
+        loop = asyncio.get_running_loop()
+        if body.begun:
+            yield body.begun
+        while not body.done and not body.at_end:
+            until = deadline
+            sure = gathering.ended and not gathering.doubtful
+            if sure and gathering.said_anything:
+                until = min(deadline, loop.time() + self._after_finish_seconds)
+            try:
+                async with asyncio.timeout_at(until):
+                    data = await anext(body.received, None)
+            except TimeoutError as error:
+                if sure:
+                    return
+                raise self._failures.unreachable(error) from error
+            except httpx2.HTTPError as error:
+                if sure:
+                    return
+                raise self._failures.broken(error) from error
+            if data is None:
+                body.at_end = True
+            else:
+                self._count(body, data)
+                yield data
+        if gathering.over:
+            await _drain(body.received)
+
+    def _count(self, body: _Body, data: bytes) -> None:
+        body.size += len(data)
+        if body.size > self._answer_bytes_max:
+            raise self._failures.endless(self._answer_bytes_max)
+
+    def _chunk(self, event: httpx2.ServerSentEvent, body: _Body, gathering: Gathering) -> dict[str, Any] | None:
+        """The object in an event; None for an event that the end of the stream has cut."""
         try:
-            async with asyncio.timeout_at(deadline), aclosing(response.aiter_bytes()) as received:
+            chunk = parsed(event.data)
+        except ValueError as error:
+            if body.at_end:
+                return None
+            if event.event == "error":
+                raise self._failures.inside(event.data) from error
+            raise self._failures.nonsense(f"something that is not JSON: {self._failures.shown(event.data)}") from error
+        if event.event == "error" and not (isinstance(chunk, dict) and chunk.get("error")):
+            chunk = {"error": chunk}
+        return self._without_error(chunk, gathering)
+
+    async def _whole(self, body: _Body, deadline: float) -> bytes:
+        parts = [body.begun]
+        try:
+            async with asyncio.timeout_at(deadline), aclosing(body.received) as received:
                 async for data in received:
                     parts.append(data)
-                    size += len(data)
-                    if size > self._answer_bytes_max:
-                        raise self._endless()
+                    self._count(body, data)
         except (TimeoutError, httpx2.HTTPError) as error:
-            raise self._unreachable(error) from error
+            raise self._failures.unreachable(error) from error
         return b"".join(parts)
 
     async def _error_body(self, response: httpx2.Response, deadline: float) -> bytes:
@@ -218,74 +309,24 @@ class Transport:
                         break
         return body
 
-    def _checked(self, data: bytes) -> dict[str, Any]:
+    def _checked(self, data: bytes, gathering: Gathering | None = None) -> dict[str, Any]:
         """`data` as an object that is no error."""
         try:
-            chunk = orjson.loads(data)
-        except orjson.JSONDecodeError as error:
-            shown = self._redacted(data[:ERROR_BYTES_MAX].decode(errors="replace"))
-            raise nonsense(self.name, f"something that is not JSON: {shown}") from error
+            chunk = parsed(data)
+        except ValueError as error:
+            shown = self._failures.shown(data[:ERROR_BYTES_MAX].decode(errors="replace"))
+            raise self._failures.nonsense(f"something that is not JSON: {shown}") from error
+        return self._without_error(chunk, gathering)
+
+    def _without_error(self, chunk: Any, gathering: Gathering | None = None) -> dict[str, Any]:
         if not isinstance(chunk, dict):
-            raise nonsense(self.name, "JSON that is not an object")
-        if chunk.get("error") or chunk.get("object") == "error":
-            text, words = described(chunk.get("error") or chunk)
-            status = next((word for word in (*words[:1], chunk.get("raw_status_code")) if isinstance(word, int)), None)
-            code, retryable = meaning(status, words)
-            message = f"{self.name} failed while answering: {self._redacted(text)}"
-            raise ProviderFailed(message, code=code, retryable=retryable, status=status)
-        return chunk
-
-    def _redacted(self, text: str) -> str:
-        """Some servers repeat the key that they refuse. Cut only afterwards, or half a key would stay."""
-        return excerpt(text.replace(self._key, "[key]") if self._key else text)
-
-    def _refused(self, response: httpx2.Response, body: bytes) -> ProviderFailed:
-        status = response.status_code
-        text, words = described(error_in(body))
-        code, retryable = meaning(status, words)
-        hint = ""
-        if status in (401, 403):
-            hint = f"; check {self._key_setting}{'' if self._key else ', which is not set'}"
-        elif status < 400 or (status == 404 and not words):
-            hint = f"; check {self._url_setting}"
-        return ProviderFailed(
-            f"{self.name} answered {status}: {self._redacted(text) or 'nothing'}{hint}",
-            code=code,
-            retryable=retryable,
-            retry_after_seconds=retry_after(response.headers) if retryable else None,
-            status=status,
-        )
-
-    def _unreachable(self, error: Exception) -> ProviderFailed:
-        if isinstance(error, httpx2.DecodingError):
-            return nonsense(self.name, "a body that cannot be decompressed")
-        if isinstance(error, httpx2.TimeoutException):
-            message, code = f"{self.name} cannot be reached at {self._where} in time", "timeout"
-        elif isinstance(error, TimeoutError):
-            message, code = f"{self.name} did not answer within {self._timeout_seconds:g} s", "timeout"
-        elif isinstance(error, httpx2.ConnectError):
-            message = f"{self.name} cannot be reached at {self._where}: {error}; check {self._url_setting}"
-            return ProviderFailed(message, code="server_error", retryable=True, reached=False)
-        else:
-            message = f"the connection to {self.name} broke: {str(error) or type(error).__name__}"
-            code = "server_error"
-        return ProviderFailed(message, code=code, retryable=True)
-
-    def _broken(self, error: Exception) -> ProviderFailed:
-        if isinstance(error, (TimeoutError, httpx2.TimeoutException, httpx2.DecodingError)):
-            return self._unreachable(error)
-        message = f"the stream from {self.name} broke: {str(error) or type(error).__name__}"
-        return ProviderFailed(message, code="broken_stream", retryable=True)
-
-    def _ended_early(self, response: httpx2.Response, lines: Lines) -> ProviderFailed:
-        if not lines.found and _content_type(response) != "text/event-stream":
-            return nonsense(self.name, f"{_content_type(response)!r} instead of a stream")
-        message = f"the stream from {self.name} ended before the answer did"
-        return ProviderFailed(message, code="broken_stream", retryable=True)
-
-    def _endless(self) -> ProviderFailed:
-        message = f"{self.name} sent more than {self._answer_bytes_max // 1024 // 1024} MB for one answer"
-        return ProviderFailed(message, code="nonsense", retryable=False)
+            raise self._failures.nonsense("JSON that is not an object")
+        error = error_of(chunk)
+        if error is None:
+            return chunk
+        if gathering is not None:
+            gathering.note_usage(chunk)
+        raise self._failures.inside(error, chunk.get("raw_status_code"))
 
 
 async def _drain(received: AsyncGenerator[bytes]) -> None:
@@ -293,7 +334,3 @@ async def _drain(received: AsyncGenerator[bytes]) -> None:
         async with asyncio.timeout(AFTER_DONE_SECONDS):
             while await anext(received, b""):
                 pass
-
-
-def _content_type(response: httpx2.Response) -> str:
-    return str(response.headers.get("content-type", "")).partition(";")[0].strip().lower()

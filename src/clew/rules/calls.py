@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from clew import exact_json
 from clew.errors import NotInDoubt
 from clew.events import ThreadStreamEvent
 from clew.events.message import MessageAppended
 from clew.events.model import (
+    FINISH_REASONS,
     ContextAssembled,
     ContextTruncated,
     ModelAnswered,
@@ -68,6 +70,7 @@ def begin_model_call(command: BeginModelCall, thread: Thread) -> Sequence[Thread
             digest=command.digest,
             max_output_tokens=command.max_output_tokens,
             summarises=command.summarises,
+            origin=command.origin,
         ),
     ]
     if command.cut is not None:
@@ -172,7 +175,8 @@ def record_answer(command: RecordAnswer, thread: Thread) -> Sequence[ThreadStrea
         pricing_context=command.pricing_context,
     )
     usage = run.usage.plus(command.usage or NO_USAGE)
-    return [answered, *_items(command, run), *_after_answer(command, thread, run, usage)]
+    cut = _cut_calls(command)
+    return [answered, *_items(command, run), *_failed_calls(cut, run), *_after_answer(command, thread, run, usage, cut)]
 
 
 _INCOMPLETE = {"length": "max_tokens", "content_filter": "content_filter"}
@@ -190,6 +194,7 @@ def _items(command: RecordAnswer, run: ActiveRun) -> list[ThreadStreamEvent]:
                 provider=command.reasoning_provider,
                 blocks=command.reasoning,
                 model=command.reasoning_model,
+                origin=command.reasoning_origin,
                 tokens=command.reasoning_tokens,
             )
         )
@@ -227,7 +232,30 @@ def _items(command: RecordAnswer, run: ActiveRun) -> list[ThreadStreamEvent]:
     return events
 
 
-def _after_answer(command: RecordAnswer, thread: Thread, run: ActiveRun, usage: Usage) -> Sequence[ThreadStreamEvent]:
+def _cut_calls(command: RecordAnswer) -> tuple[AnsweredCall, ...]:
+    """Returns the calls that may not be whole: no JSON, in an answer that ended for a reason that nobody knows."""
+    if command.finish_reason in FINISH_REASONS:
+        return ()
+    return tuple(call for call in command.calls if not exact_json.is_json(call.arguments))
+
+
+def _failed_calls(calls: tuple[AnsweredCall, ...], run: ActiveRun) -> list[ToolFailed]:
+    return [
+        ToolFailed(
+            run_id=run.run_id,
+            fence=run.fence,
+            step_id=call.step_id,
+            tool_call_id=call.tool_call_id,
+            reason="arguments",
+            output=told.CUT_SHORT,
+        )
+        for call in calls
+    ]
+
+
+def _after_answer(
+    command: RecordAnswer, thread: Thread, run: ActiveRun, usage: Usage, cut: tuple[AnsweredCall, ...]
+) -> Sequence[ThreadStreamEvent]:
     """What the answer leads to. A cancelled run keeps its last answer, and is ended by whoever cancels it."""
     if run.status == "cancelling":
         return []
@@ -235,7 +263,7 @@ def _after_answer(command: RecordAnswer, thread: Thread, run: ActiveRun, usage: 
         return _cut_short(command, run, usage)
     if not command.calls:
         return [RunCompleted(run_id=run.run_id, usage=usage)]
-    calls = tuple(map(_open_call, command.calls))
+    calls = tuple(_open_call(call) for call in command.calls if call not in cut)
     return client_next(thread, replace(run, model_call=None, calls=calls, usage=usage))
 
 

@@ -227,6 +227,7 @@ class BeginModelCall:
     cut: Cut | None
     summarises: Summarising | None = None
     changes: int | None = None
+    origin: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -282,6 +283,7 @@ class RecordAnswer:
     pricing_context: PricingContext = field(default_factory=dict)
     stop_sequence: str | None = None
     reasoning_model: str | None = None
+    reasoning_origin: str | None = None
     reasoning_tokens: Tokens | None = None
 
 

@@ -221,12 +221,9 @@ class Recording:
             pricing_context=answered.pricing_context,
         )
 
-    def renderer(self, version: int) -> str | None:
-        """The one of the next context that is assembled."""
-        for recorded in self.after(version):
-            if isinstance(recorded.event, ContextAssembled):
-                return recorded.event.renderer
-        return None
+    def context(self, version: int) -> ContextAssembled | None:
+        """The next one that is assembled."""
+        return next((one.event for one in self.after(version) if isinstance(one.event, ContextAssembled)), None)
 
     def taking(self, version: int) -> RunStarted | None:
         """How the run was taken next."""

@@ -338,8 +338,14 @@ class _Provider:
         self.renderer = next(iter(RENDERERS))
         self._play = play
 
+    @property
+    def origin(self) -> str | None:
+        context = self._play.recording.context(self._play.version)
+        return context.origin if context is not None else None
+
     def render(self, prompt: Prompt) -> bytes:
-        self.renderer = self._play.recording.renderer(self._play.version) or self.renderer
+        context = self._play.recording.context(self._play.version)
+        self.renderer = context.renderer if context is not None else self.renderer
         render = RENDERERS.get(self.renderer)
         if render is None:
             raise Misconfigured(f"no renderer is called {self.renderer!r}; this log was written by a newer Clew")
