@@ -1,4 +1,7 @@
-"""The providers besides OpenAI's, each with what its servers say: for tests of what holds for all of them alike."""
+"""The providers, each with what its servers say: for tests of what holds for all of them alike.
+
+`KINDS` are those besides OpenAI's, `EVERY` are all.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,7 @@ from clew.errors import ProviderFailed
 from clew.providers.anthropic import Anthropic
 from clew.providers.base import Answer, Piece
 from clew.providers.mistral import Mistral
+from clew.providers.openai import OpenAI
 from tests.rigs.raw_server import Reply, Server, reply, serving
 
 KEY = "sk-secret-0123456789"
@@ -24,7 +28,7 @@ class Kind:
     """`begun` is a stream that has said "Hel", `ended` its regular end, `whole` an answer that says a text."""
 
     name: str
-    make: Callable[..., Anthropic | Mistral]
+    make: Callable[..., Anthropic | Mistral | OpenAI]
     plain: bytes
     stream: bytes
     begun: tuple[Any, ...]
@@ -32,6 +36,7 @@ class Kind:
     whole: Callable[[str], Any]
     error: Callable[[str, str], Any]
     end_mark: bytes = b""
+    has_version_in_url: bool = False
 
     def __str__(self) -> str:
         return self.name
@@ -53,7 +58,7 @@ class Kind:
         return Reply(head + (b"%x\r\n%s\r\n" % (len(data), data) if data else b""), then)
 
     async def pieces_of(self, server: Server, body: bytes, **options: Any) -> list[Piece]:
-        base_url = server.base_url.removesuffix("/v1")
+        base_url = server.base_url if self.has_version_in_url else server.base_url.removesuffix("/v1")
         provider = self.make(base_url=base_url, api_key=options.pop("api_key", KEY), **options)
         try:
             return [piece async for piece in provider.call(body)]
@@ -147,4 +152,17 @@ MISTRAL = Kind(
     error=lambda text, kind: {"object": "error", "message": text, "type": kind, "param": None, "code": "3000"},
     end_mark=b"data: [DONE]\n\n",
 )
+OPENAI = Kind(
+    name="openai",
+    make=OpenAI,
+    plain=b'{"model":"m","messages":[]}',
+    stream=b'{"model":"m","messages":[],"stream":true,"stream_options":{"include_usage":true}}',
+    begun=MISTRAL.begun,
+    ended=MISTRAL.ended,
+    whole=MISTRAL.whole,
+    error=lambda text, kind: {"error": {"message": text, "type": kind, "param": None, "code": None}},
+    end_mark=MISTRAL.end_mark,
+    has_version_in_url=True,
+)
 KINDS = (ANTHROPIC, MISTRAL)
+EVERY = (OPENAI, *KINDS)

@@ -13,10 +13,13 @@ import orjson
 
 @dataclass(frozen=True)
 class Reply:
-    """These bytes; then the end of the connection, a reset, silence, or (None) the next request."""
+    """These bytes, then each of `later` after a pause; then the end of the connection, a reset, silence, or (None) the
+    next request."""
 
     data: bytes
     then: str | None = None
+    later: tuple[bytes, ...] = ()
+    pause_seconds: float = 0.0
 
 
 @dataclass
@@ -48,6 +51,10 @@ class Server:
         reply = self.replies.pop(0) if len(self.replies) > 1 else self.replies[0]
         writer.write(reply.data)
         await writer.drain()
+        for data in reply.later:
+            await asyncio.sleep(reply.pause_seconds)
+            writer.write(data)
+            await writer.drain()
         if reply.then == "silence":
             ended = asyncio.create_task(reader.read())
             over = asyncio.create_task(self.over.wait())
@@ -104,6 +111,13 @@ def events(*chunks: Any, done: bool = True) -> bytes:
 
 def stream(*chunks: Any, done: bool = True, headers: str = "") -> Reply:
     return reply(events(*chunks, done=done), content_type="text/event-stream; charset=utf-8", headers=headers)
+
+
+def slow_stream(*parts: bytes, pause_seconds: float) -> Reply:
+    """A chunked response, whole, with a pause before each part but the first."""
+    head = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
+    first, *later = (b"%x\r\n%s\r\n" % (len(part), part) for part in parts)
+    return Reply(head + first, None, (*later, b"0\r\n\r\n"), pause_seconds)
 
 
 def cut_stream(*chunks: Any, then: str = "end") -> Reply:

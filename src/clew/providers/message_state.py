@@ -4,6 +4,7 @@ Some servers think before they answer and keep no state: what they thought comes
 with it in the next request, or tool use fails or gets worse. It comes as members of the message that OpenAI's format
 does not have: `reasoning_content` (DeepSeek, Moonshot, Xiaomi MiMo, vLLM), `reasoning_details` (OpenRouter), and
 `extra_content` of the message or of a tool call (Gemini's endpoint in OpenAI's format, where it holds signatures).
+LiteLLM has such signatures in the ids of tool calls, so that an id much longer than ids are is kept in this way, too.
 `reasoning` (Groq, Cerebras, newer vLLM) is kept, and not wanted back.
 
 In the log they are blocks of one `reasoning.recorded`: each is a JSON object with one member of the message, and with
@@ -19,12 +20,16 @@ from clew import exact_json
 from clew.events.items import ReasoningItem
 from clew.providers.base import Prompt
 from clew.providers.text import TextPieces, written
-from clew.providers.tool_call_deltas import ToolCall
+from clew.providers.tool_call_deltas import ToolCall, merged
 
 TEXTS: Final = ("reasoning_content", "reasoning")
 DETAILS: Final = "reasoning_details"
 EXTRA: Final = "extra_content"
 TOOL_CALL: Final = "tool_call"
+CALL_ID: Final = "id"
+
+# Ids of vLLM have 46 characters, and hold nothing.
+_CALL_ID_CHARS_MAX = 64
 
 # What of a detail comes in pieces, by its type. All else comes once.
 _IN_PIECES = {"reasoning.text": "text", "reasoning.summary": "summary"}
@@ -53,7 +58,7 @@ class MessageState:
             anything = anything or bool(details)
         extra = said.get(EXTRA)
         if isinstance(extra, dict):
-            self._extra |= extra
+            self._extra = merged(self._extra, extra)
         return anything
 
     def _add_detail(self, detail: Any) -> None:
@@ -84,7 +89,11 @@ class MessageState:
             found.append({DETAILS: self._details})
         if self._extra:
             found.append({EXTRA: self._extra})
-        found += [{TOOL_CALL: number, EXTRA: call.extra} for number, call in enumerate(calls) if call.extra is not None]
+        for number, call in enumerate(calls):
+            if call.extra is not None:
+                found.append({TOOL_CALL: number, EXTRA: call.extra})
+            if len(call.id) > _CALL_ID_CHARS_MAX:
+                found.append({TOOL_CALL: number, CALL_ID: call.id})
         return tuple(map(written, found))
 
 
@@ -146,4 +155,4 @@ def _members(block: str) -> dict[str, Any]:
 
 
 def _is_unwanted(members: dict[str, Any]) -> bool:
-    return not any(name in members for name in (TEXTS[0], DETAILS, EXTRA))
+    return not any(name in members for name in (TEXTS[0], DETAILS, EXTRA, CALL_ID))

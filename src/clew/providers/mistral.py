@@ -11,6 +11,7 @@ from clew.providers.base import ModelInfo, Piece, Prompt
 from clew.providers.http import nonsense
 from clew.providers.mistral_read import Gathering
 from clew.providers.openai import model_info
+from clew.providers.openai_read import offered_in
 from clew.providers.transport import Transport
 
 
@@ -56,7 +57,7 @@ class Mistral:
             self._completions,
             body,
             streams=mistral_render.asks_for_stream(body),
-            gather=lambda headers: Gathering(self.name, _request_id(headers)),
+            gather=lambda headers: Gathering(self.name, _request_id(headers), offered_in(body)),
         )
 
     async def models(self) -> list[ModelInfo]:

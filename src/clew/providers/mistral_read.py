@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from clew.events.price import PricingContext
@@ -14,8 +14,8 @@ from clew.providers.text import whole_text, written
 class Gathering(openai_read.Gathering):
     """As OpenAI's, with chunks of thinking put together and kept."""
 
-    def __init__(self, who: str, request_id: str | None) -> None:
-        super().__init__(who, request_id)
+    def __init__(self, who: str, request_id: str | None, offered: Callable[[], Sequence[str]] = tuple) -> None:
+        super().__init__(who, request_id, offered)
         self._thinking: list[dict[str, Any]] = []
         self._goes_on_thinking = False
         self._whole = False

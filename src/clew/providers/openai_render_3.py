@@ -9,14 +9,14 @@ from __future__ import annotations
 from typing import Any
 
 from clew import exact_json
-from clew.events.items import MessageItem, ReasoningItem, ToolCallItem
+from clew.events.items import MessageItem, ReasoningItem, ToolCallItem, ToolResultItem
 from clew.events.model import NotRendered
 from clew.providers import message_state
 from clew.providers.base import Prompt
 from clew.providers.omissions import Omissions, calls_changed
 from clew.providers.openai_omit import NEVER_SAID, parts_of_messages_left_out, refusal_left_out
 from clew.providers.openai_render import Turn, about_tools, other_message, spoken_in, unwritable
-from clew.providers.valid_calls import with_valid_calls
+from clew.providers.valid_calls import valid_id, with_valid_calls
 
 RENDERER = "openai-chat/3"
 
@@ -67,7 +67,7 @@ class _Turn(Turn):
     def __init__(self, model_call_id: str | None) -> None:
         super().__init__(model_call_id)
         self._state: dict[str, Any] = {}
-        self._states_of_calls: dict[int, Any] = {}
+        self._states_of_calls: dict[int, dict[str, Any]] = {}
         self.said_anything = False
 
     def add(self, item: MessageItem | ToolCallItem) -> None:
@@ -80,26 +80,33 @@ class _Turn(Turn):
             if number is None:
                 self._state |= member
             else:
-                self._states_of_calls[number] = member
+                self._states_of_calls[number] = self._states_of_calls.get(number, {}) | member
 
     def message(self) -> dict[str, Any]:
         message = super().message() | self._state
-        calls = message.get("tool_calls")
-        if calls is not None:
+        if "tool_calls" in message:
+            calls = enumerate(message["tool_calls"])
             message["tool_calls"] = [
-                {**call, **self._states_of_calls.get(number, {})} for number, call in enumerate(calls)
+                {**call, "id": valid_id(call["id"]), **self._states_of_calls.get(number, {})} for number, call in calls
             ]
         return message
+
+    def ids(self) -> dict[str, str]:
+        """Returns the ids that the calls are sent with, by their own."""
+        message = self.message()
+        own, sent = ([call["id"] for call in calls] for calls in (self._calls, message.get("tool_calls", ())))
+        return dict(zip(own, sent, strict=True))
 
 
 def _messages(prompt: Prompt) -> list[dict[str, Any]]:
     instructions = prompt.config.instructions
     messages: list[dict[str, Any]] = [{"role": "system", "content": instructions}] if instructions else []
+    ids: dict[str, str] = {}
     turn: _Turn | None = None
     for item in prompt.items:
         model_call_id = item.model_call_id if isinstance(item, ReasoningItem) else spoken_in(item)
         if turn is not None and (model_call_id is None or model_call_id != turn.model_call_id):
-            messages += _said(turn)
+            messages += _said(turn, ids)
             turn = None
         if isinstance(item, ReasoningItem):
             turn = turn or _Turn(model_call_id)
@@ -107,11 +114,16 @@ def _messages(prompt: Prompt) -> list[dict[str, Any]]:
         elif isinstance(item, ToolCallItem) or (isinstance(item, MessageItem) and item.role == "assistant"):
             turn = turn or _Turn(model_call_id)
             turn.add(item)
+        elif isinstance(item, ToolResultItem):
+            id = ids.get(item.tool_call_id) or valid_id(item.tool_call_id)
+            messages.append({**other_message(item), "tool_call_id": id})
         else:
             messages.append(other_message(item))
-    return messages if turn is None else [*messages, *_said(turn)]
+    return messages if turn is None else [*messages, *_said(turn, ids)]
 
 
-def _said(turn: _Turn) -> list[dict[str, Any]]:
-    """The message of a turn; none of one in which nothing was said, whatever was thought."""
+def _said(turn: _Turn, ids: dict[str, str]) -> list[dict[str, Any]]:
+    """Returns the message of a turn, none of one in which nothing was said, whatever was thought. Adds the ids of its
+    calls."""
+    ids |= turn.ids()
     return [turn.message()] if turn.said_anything else []

@@ -20,52 +20,67 @@ from clew.providers.text import TextPieces, whole_text, written
 _NO_IDS = frozenset(("", "null", "None"))
 # Arguments of fewer characters than this may begin as a later piece does by accident.
 _SAME_CHARS_MIN = 3
+_EMPTY_CHARS_MAX = 10
 
 
 class ToolArguments:
-    """The arguments of a call as far as they have come. The same arguments again add nothing."""
+    """The arguments of a call as far as they have come. The same arguments again add nothing.
 
-    __slots__ = ("_chars", "_last", "_text")
+    Some servers begin with an empty object, and then send what is in it.
+    """
+
+    __slots__ = ("_chars", "_last", "_repeats", "_text", "_whole")
 
     def __init__(self) -> None:
         self._text = TextPieces()
         self._chars = 0
         self._last = ""
+        # Those that were whole when others began.
+        self._whole: str | None = None
+        self._repeats = False
 
     def __str__(self) -> str:
-        return str(self._text)
+        text = str(self._text)
+        if self._whole is None or not self._repeats:
+            return text
+        # Where they are sent once more, and otherwise, the newest hold.
+        return text if exact_json.is_json(text) and not same_json(text, self._whole) else self._whole
 
     def __bool__(self) -> bool:
-        return self._chars > 0
+        return self._chars > 0 or self._whole is not None
 
     @property
     def shown(self) -> str:
-        return self._text.shown
+        return self._whole if self._whole is not None and self._repeats else self._text.shown
 
     @property
     def are_complete(self) -> bool:
         """Whether they are a whole JSON object or array."""
         return self._last.rstrip()[-1:] in ("}", "]") and exact_json.is_json(str(self))
 
+    @property
+    def are_empty(self) -> bool:
+        """Whether they are an empty object, after which the true ones may come."""
+        return self._chars < _EMPTY_CHARS_MAX and str(self).strip() == "{}"
+
     def add(self, piece: str) -> str:
         """Adds a piece; returns what of it can be shown."""
-        if self._chars and piece.lstrip()[:1] in ("{", "[") and self.are_complete:
-            if not same_json(piece, str(self)) and exact_json.is_json(piece):
-                # All of them once more, and now otherwise: the newest hold.
-                self._text = TextPieces()
-                self._text.add(piece)
-                self._chars, self._last = len(piece), piece
-            return ""
-        if len(piece) > self._chars >= _SAME_CHARS_MIN and piece.startswith(str(self)):
+        if self and piece.lstrip()[:1] in ("{", "[") and self.are_complete:
+            self._repeats = not self.are_empty
+            self._whole = str(self)
+            self._text, self._chars = TextPieces(), 0
+        elif len(piece) > self._chars >= _SAME_CHARS_MIN and piece.startswith(str(self._text)):
             # Each piece has all that came before it, too.
             piece = piece[self._chars :]
         self._chars += len(piece)
         self._last = piece
-        return self._text.add(piece)
+        shown = self._text.add(piece)
+        return "" if self._repeats else shown
 
     def end(self) -> str:
         """Returns what is left to be shown when nothing more comes."""
-        return self._text.end()
+        rest = self._text.end()
+        return "" if self._repeats else rest
 
 
 class ToolCall:
@@ -96,6 +111,15 @@ def same_json(one: str, other: str) -> bool:
         return bool(exact_json.parse(one) == exact_json.parse(other))
     except ValueError:
         return False
+
+
+def merged(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
+    """Returns the members of both objects, those of objects in them too; of two others of one name the second."""
+    result = dict(one)
+    for name, value in other.items():
+        before = result.get(name)
+        result[name] = merged(before, value) if isinstance(before, dict) and isinstance(value, dict) else value
+    return result
 
 
 class _Delta:
@@ -215,8 +239,12 @@ class ToolCallDeltas:
         if not delta.arguments.strip():
             # Once more the name, or a call whose arguments are still to come.
             return other_id or delta.name != call.name
-        if delta.name != call.name or other_id or not same_json(delta.arguments, str(call.arguments)):
+        if delta.name != call.name or other_id:
             return True
+        if not same_json(delta.arguments, str(call.arguments)):
+            # The same call from its beginning, or what its empty object stood for.
+            is_same = delta.id is not None and delta.id == call.sent_id
+            return not (is_same and (call.arguments.are_empty or str(call.arguments).startswith(delta.arguments)))
         # The whole call again. A server that sends no ids has no other way to send two equal calls.
         return call.sent_id is None and delta.id is None and call.pieces == 1
 
@@ -248,7 +276,7 @@ class ToolCallDeltas:
             if not call.announced and all(other.id != delta.id for other in self._calls):
                 call.id = delta.id
         if delta.extra is not None:
-            call.extra = {**(call.extra or {}), **delta.extra}
+            call.extra = merged(call.extra or {}, delta.extra)
         if not delta.arguments:
             return ""
         call.doubtful = False
@@ -263,9 +291,9 @@ class ToolCallDeltas:
         return CallPiece(place, call.id, call.name, call.arguments.shown)
 
     def _may_grow(self, call: ToolCall) -> bool:
-        """Whether the name may be the beginning of a longer one."""
+        """Whether the name may be the beginning of a longer one, or the true arguments may be still to come."""
         if call.arguments:
-            return False
+            return call.arguments.are_empty
         offered = self._offered()
         return call.name not in offered and any(name.startswith(call.name) for name in offered)
 

@@ -7,6 +7,7 @@ What this file makes is a part of the renderers that use it, so it is never chan
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -17,8 +18,9 @@ from clew import exact_json
 from clew.events.items import Item, ToolCallItem
 from clew.providers.base import Prompt
 
-# The strictest of the providers: OpenAI. Longer names are taken by some.
+# OpenAI's limits, which are the strictest of all. Some servers make ids that are longer.
 NAME_CHARS_MAX = 64
+ID_CHARS_MAX = 40
 _NAMELESS = "unnamed"
 _NO_OBJECT = "INVALID_JSON"
 _REFUSED = re.compile(r"[^a-zA-Z0-9_-]+")
@@ -32,6 +34,11 @@ def valid_name(name: str) -> str:
     if 0 < len(name) <= NAME_CHARS_MAX and _REFUSED.search(name) is None:
         return name
     return _REFUSED.sub("_", name)[:NAME_CHARS_MAX].strip("_") or _NAMELESS
+
+
+def valid_id(id: str) -> str:
+    """Returns `id` if it may be the id of a call, else one that is made of it."""
+    return id if len(id) <= ID_CHARS_MAX else "call_" + hashlib.sha256(id.encode()).hexdigest()[:32]
 
 
 def valid_arguments(arguments: str) -> str:

@@ -176,7 +176,8 @@ def record_answer(command: RecordAnswer, thread: Thread) -> Sequence[ThreadStrea
     )
     usage = run.usage.plus(command.usage or NO_USAGE)
     cut = _cut_calls(command)
-    return [answered, *_items(command, run), *_failed_calls(cut, run), *_after_answer(command, thread, run, usage, cut)]
+    failed = _cut_off(cut, run, "arguments")
+    return [answered, *_items(command, run), *failed, *_after_answer(command, thread, run, usage, cut)]
 
 
 _INCOMPLETE = {"length": "max_tokens", "content_filter": "content_filter"}
@@ -239,14 +240,14 @@ def _cut_calls(command: RecordAnswer) -> tuple[AnsweredCall, ...]:
     return tuple(call for call in command.calls if not exact_json.is_json(call.arguments))
 
 
-def _failed_calls(calls: tuple[AnsweredCall, ...], run: ActiveRun) -> list[ToolFailed]:
+def _cut_off(calls: Sequence[AnsweredCall], run: ActiveRun, reason: FailedReason) -> list[ToolFailed]:
     return [
         ToolFailed(
             run_id=run.run_id,
             fence=run.fence,
             step_id=call.step_id,
             tool_call_id=call.tool_call_id,
-            reason="arguments",
+            reason=reason,
             output=told.CUT_SHORT,
         )
         for call in calls
@@ -274,17 +275,7 @@ def _open_call(call: AnsweredCall) -> OpenCall:
 
 
 def _cut_short(command: RecordAnswer, run: ActiveRun, usage: Usage) -> Sequence[ThreadStreamEvent]:
-    closers = [
-        ToolFailed(
-            run_id=run.run_id,
-            fence=run.fence,
-            step_id=call.step_id,
-            tool_call_id=call.tool_call_id,
-            reason="run_incomplete",
-            output=told.CUT_SHORT,
-        )
-        for call in command.calls
-    ]
+    closers = _cut_off(command.calls, run, "run_incomplete")
     if command.finish_reason == "length":
         return [*closers, RunIncomplete(run_id=run.run_id, usage=usage, reason="max_completion_tokens")]
     message = "The provider's content filter cut the answer short."
