@@ -103,6 +103,18 @@ def test_a_field_of_a_model_keeps_numbers() -> None:
     assert Holder.model_validate_json('{"held":{"a":1180591620717411303424}}').held["a"] == 2**70
 
 
+def test_what_is_nested_too_deeply_is_refused_where_it_comes_in() -> None:
+    def nested(depth: int) -> Any:
+        return exact_json.loads('{"a":' * depth + "1" + "}" * depth)
+
+    assert exact_json.dumps(Holder(held=nested(254)).held)
+    for depth in (255, 1000):
+        with pytest.raises(ValidationError, match="nested more than 254 deep"):
+            Holder(held=nested(depth))
+        with pytest.raises(TypeError):
+            exact_json.dumps(nested(depth))
+
+
 @pytest.mark.parametrize("held", [{"a": object()}, {"a": [{1: 2}]}, {1: 2}, {"a": float("nan")}, [], None])
 def test_a_field_of_a_model_holds_json_only(held: Any) -> None:
     with pytest.raises(ValidationError):

@@ -26,6 +26,8 @@ _LATER = re.compile(rb"[:,\[\s]" + _NUMBER_PATTERN)
 _LATER_COMPACT = re.compile(rb"[:,\[]" + _NUMBER_PATTERN)
 _HALF_ESCAPED = re.compile(rb"\\u[dD][89a-fA-F]")
 _INT64_MIN, _UINT64_MAX = -(2**63), 2**64 - 1
+# Deeper values orjson reads, and does not write.
+DEPTH_MAX = 254
 
 
 # Whether there has been a `Number` in this process. Few programs ever meet one, and then nobody need look for them.
@@ -141,9 +143,18 @@ def dumps(value: Any, *, option: int = 0, default: Callable[[Any], Any] | None =
     try:
         return orjson.dumps(value, default=shown, option=option)
     except orjson.JSONEncodeError:
-        if not _holds_large(value):
+        if is_deeper(value, DEPTH_MAX) or not _holds_large(value):
             raise
     return orjson.dumps(_large_as_written(value), default=shown, option=option)
+
+
+def is_deeper(value: Any, most: int) -> bool:
+    """Whether a JSON value is nested more than `most` deep."""
+    if isinstance(value, dict):
+        value = value.values()
+    elif not isinstance(value, (list, tuple)):
+        return False
+    return most == 0 or any(is_deeper(inner, most - 1) for inner in value)
 
 
 def _is_large(value: Any) -> bool:
@@ -207,8 +218,9 @@ class ExactObject:
 
 def _checked(value: dict[str, Any]) -> dict[str, Any]:
     """Raises `ValueError` for what is no JSON."""
-    for inner in value.values():
-        _check(inner)
+    if is_deeper(value, DEPTH_MAX):
+        raise ValueError(f"it is nested more than {DEPTH_MAX} deep")
+    _check(value)
     return value
 
 

@@ -161,3 +161,12 @@ def test_silence_after_an_answer_that_has_not_ended_ends_at_the_deadline(monkeyp
     for kind in EVERY:
         silent = kind.cut(*reasons_with_each_piece(kind, "")[0], then="silence")
         assert kind.failure(silent, kind.stream, timeout_seconds=0.3).code == "timeout"
+
+
+def test_a_call_that_comes_again_after_the_reason_does_not_go_on_with_the_answer() -> None:
+    for kind in CHATS:
+        whole = {"index": 0, "id": "a", "function": {"name": "f", "arguments": '{"x": 1}'}}
+        named = {"index": 0, "id": "a", "function": {"name": "f", "arguments": ""}}
+        for again in (whole, named):
+            chunks = [called('{"x"', None), called(": 1}", "tool_calls"), chunk(tool_calls=[again])]
+            assert len(kind.answer(kind.unmarked(*chunks), kind.stream).tool_calls) == 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import orjson
 import pytest
 
 from clew.errors import ProviderFailed
@@ -24,7 +25,7 @@ from tests.providers.kinds import (
     start,
     stopped,
 )
-from tests.rigs.raw_server import Reply, json_reply, serving
+from tests.rigs.raw_server import Reply, json_reply, reply, serving
 
 BOTH_WAYS = pytest.mark.parametrize("streams", [True, False], ids=["stream", "whole"])
 OF_ALL = pytest.mark.parametrize("kind", EVERY, ids=str)
@@ -207,3 +208,14 @@ def test_a_thought_that_was_cut_by_a_limit_is_an_answer_cut_at_that_limit() -> N
     assert (answer.text, answer.finish_reason) == (None, "length")
     answer = OPENAI.answer(OPENAI.streamed(chunk(reasoning_content="Hm"), chunk("MAX_TOKENS")), OPENAI.stream)
     assert (answer.text, answer.finish_reason) == (None, "length")
+
+
+@OF_ALL
+def test_an_answer_that_is_nested_so_deeply_that_nobody_could_store_it_is_nonsense(kind: Kind) -> None:
+    deep = b'{"a":' * 300 + b"1" + b"}" * 300
+    whole = orjson.dumps(kind.whole("Hi"))
+    for asked in (kind.plain, kind.stream):
+        replied = reply(whole[:-1] + b',"x":' + deep + b"}")
+        assert kind.failure(replied, asked).code == "nonsense"
+    text = '{"a":' * 300
+    assert kind.answer(json_reply(kind.whole(text)), kind.plain).text == text

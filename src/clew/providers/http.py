@@ -23,6 +23,8 @@ CALLS_PER_CLIENT_MAX = 8
 KEEPALIVE_SECONDS = 30
 EXCERPT_CHARS_MAX = 500
 ERROR_BYTES_MAX = 65_536
+# Events can hold what is nested a little deeper.
+DEPTH_MAX = 200
 RETRY_AFTER_SECONDS_MAX = 86_400
 
 # What the words of OpenAI and Anthropic for errors mean where no status says it. All others may pass. The first
@@ -136,12 +138,16 @@ def retry_after(headers: httpx2.Headers) -> float | None:
 
 def parsed(data: bytes | str) -> Any:
     """JSON of a provider, with numbers as they were written; half characters may be in it, and bytes that are no
-    UTF-8 are U+FFFD. Raises `ValueError`."""
+    UTF-8 are U+FFFD. Raises `ValueError`, also for what is nested so deeply that it could not be stored."""
     try:
-        return exact_json.loads(data)
+        value = exact_json.loads(data)
     except ValueError:
         text = data if isinstance(data, str) else data.decode("utf-8-sig", "replace")
-        return exact_json.parse(text)
+        value = exact_json.parse(text)
+    brackets = data.count(b"{") + data.count(b"[") if isinstance(data, bytes) else data.count("{") + data.count("[")
+    if brackets > DEPTH_MAX and exact_json.is_deeper(value, DEPTH_MAX):
+        raise ValueError(f"nested more than {DEPTH_MAX} deep")
+    return value
 
 
 def error_in(body: bytes) -> Any:

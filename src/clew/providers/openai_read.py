@@ -164,9 +164,11 @@ class Gathering:
             self._goes_on()
         for entry in _entries(delta):
             self._had_calls = True
+            known = self._calls.changes
             piece = self._calls.add(entry)
-            if piece is not None:
+            if self._calls.changes != known:
                 self._goes_on()
+            if piece is not None:
                 yield piece
 
     def end(self) -> Iterator[Piece]:

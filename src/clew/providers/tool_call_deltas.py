@@ -29,12 +29,14 @@ class ToolArguments:
     Some servers begin with an empty object, and then send what is in it.
     """
 
-    __slots__ = ("_chars", "_last", "_repeats", "_text", "_whole")
+    __slots__ = ("_chars", "_last", "_repeats", "_text", "_whole", "pieces")
 
     def __init__(self) -> None:
         self._text = TextPieces()
         self._chars = 0
         self._last = ""
+        # How many have said something new.
+        self.pieces = 0
         # Those that were whole when others began.
         self._whole: str | None = None
         self._repeats = False
@@ -74,6 +76,7 @@ class ToolArguments:
             piece = piece[self._chars :]
         self._chars += len(piece)
         self._last = piece
+        self.pieces += not self._repeats and bool(piece)
         shown = self._text.add(piece)
         return "" if self._repeats else shown
 
@@ -149,12 +152,14 @@ class _Delta:
 class ToolCallDeltas:
     """Takes the entries of `tool_calls` as they come. `offered` gives the names of the tools that the request offers.
 
-    An entry that is no object is none, and one that never gets a name or arguments is no call.
+    An entry that is no object is none, and one that never gets a name or arguments is no call. `changes` grows with
+    each that says something new.
     """
 
     def __init__(self, offered: Callable[[], Sequence[str]] = tuple) -> None:
         self._offered = offered
         self._calls: list[ToolCall] = []
+        self.changes = 0
 
     @property
     def calls(self) -> list[ToolCall]:
@@ -270,7 +275,10 @@ class ToolCallDeltas:
     def _grow(self, call: ToolCall, delta: _Delta) -> str:
         """Adds the piece to its call; returns what of the arguments is new."""
         call.pieces += 1
-        call.name = _grown_name(call, delta.name)
+        name, pieces = _grown_name(call, delta.name), call.arguments.pieces
+        if name != call.name:
+            call.name = name
+            self.changes += 1
         if call.sent_id is None and delta.id is not None:
             call.sent_id = delta.id
             if not call.announced and all(other.id != delta.id for other in self._calls):
@@ -280,7 +288,9 @@ class ToolCallDeltas:
         if not delta.arguments:
             return ""
         call.doubtful = False
-        return call.arguments.add(delta.arguments)
+        shown = call.arguments.add(delta.arguments)
+        self.changes += call.arguments.pieces - pieces
+        return shown
 
     def _announcement(self, place: int) -> CallPiece | None:
         """Returns the first piece of a call, which has its id and name."""
