@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -78,7 +78,9 @@ async def serving(*replies: Reply) -> AsyncIterator[Server]:
         task = asyncio.current_task()
         assert task is not None
         tasks.add(task)
-        await server.handle(reader, writer)
+        # Cancelled is only who still waits for a request when the test is over.
+        with suppress(asyncio.CancelledError):
+            await server.handle(reader, writer)
 
     listening = await asyncio.start_server(connected, "127.0.0.1", 0, limit=2**20)
     server.base_url = f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}/v1"
