@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -40,21 +40,26 @@ def pay(amount: int) -> str:
 class Server:
     """`base_url` is OpenAI's mount, `mistral_url` the other's. `provider` is what the runs talk to.
 
-    `also_called` are names that it goes by beside its own.
+    `also_called` are names that it goes by beside its own. With `providers` it talks to those instead.
     """
 
-    def __init__(self, store: Path | str, also_called: tuple[str, ...] = (), **settings: Any) -> None:
+    def __init__(
+        self,
+        store: Path | str,
+        also_called: tuple[str, ...] = (),
+        providers: Mapping[str, Provider] | None = None,
+        **settings: Any,
+    ) -> None:
         self.provider = Fake()
-        self._names = ("fake", *also_called)
-        chosen = {"default_provider": "fake", **settings}
+        self._providers = dict(providers or dict.fromkeys(("fake", *also_called), self.provider))
+        chosen = {"default_provider": next(iter(self._providers)), **settings}
         self._settings = Settings(store=str(store), **chosen)
         self._ready = threading.Event()
         self._server: uvicorn.Server | None = None
         self._thread = threading.Thread(target=self._run)
 
     def _run(self) -> None:
-        providers: dict[str, Provider] = dict.fromkeys(self._names, self.provider)
-        self.engine = make_engine(self._settings, providers=providers, toolbox=Toolbox([look_up, pay]))
+        self.engine = make_engine(self._settings, providers=self._providers, toolbox=Toolbox([look_up, pay]))
         config = uvicorn.Config(
             make_app(self.engine), port=0, log_level="warning", lifespan="on", timeout_graceful_shutdown=1
         )

@@ -26,6 +26,14 @@ Said = tuple[str, str]
 Called = tuple[str, str, Any, str | None]
 
 
+def written(arguments: str) -> Any:
+    """The value of arguments, or the text of those that are no JSON."""
+    try:
+        return json.loads(arguments)
+    except ValueError:
+        return arguments
+
+
 class Tongue(Protocol):
     """`url` is the server's, or that of a point in its past. Whoever made `http` closes it."""
 
@@ -95,7 +103,7 @@ class ByOpenAI:
             for step in self.beta.threads.runs.steps.list(run.id, thread_id=id, order="asc"):
                 for call in getattr(step.step_details, "tool_calls", None) or ():
                     of = call.function
-                    found.append((call.id, of.name, json.loads(of.arguments), of.output))
+                    found.append((call.id, of.name, written(of.arguments), of.output))
         return found
 
     def waits(self, thread: str) -> Any:
@@ -160,7 +168,7 @@ class ByMistral:
         entries = self.entries(thread)
         results = {entry.tool_call_id: entry.result for entry in entries if entry.type == "function.result"}
         return [
-            (entry.tool_call_id, entry.name, json.loads(entry.arguments), results.get(entry.tool_call_id))
+            (entry.tool_call_id, entry.name, written(entry.arguments), results.get(entry.tool_call_id))
             for entry in entries
             if entry.type == "function.call"
         ]

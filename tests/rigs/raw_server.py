@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -24,6 +24,8 @@ class Reply:
 
 @dataclass
 class Server:
+    """`refuses` may give another reply to a body than the next one, which waits then."""
+
     replies: list[Reply]
     base_url: str = ""
     heads: list[str] = field(default_factory=list)
@@ -31,6 +33,7 @@ class Server:
     connections: int = 0
     hung_up: asyncio.Event = field(default_factory=asyncio.Event)
     over: asyncio.Event = field(default_factory=asyncio.Event)
+    refuses: Callable[[bytes], Reply | None] = lambda body: None
 
     async def handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
@@ -47,8 +50,9 @@ class Server:
         length = next((int(line[15:]) for line in head.split("\r\n") if line.startswith("content-length:")), 0)
         self.heads.append(head)
         self.bodies.append(await reader.readexactly(length))
+        refused = self.refuses(self.bodies[-1])
         # The last reply is repeated.
-        reply = self.replies.pop(0) if len(self.replies) > 1 else self.replies[0]
+        reply = refused or (self.replies.pop(0) if len(self.replies) > 1 else self.replies[0])
         writer.write(reply.data)
         await writer.drain()
         for data in reply.later:
