@@ -41,9 +41,10 @@ def test_reasoning_content_is_kept_as_it_came() -> None:
     kept = (orjson.dumps({"reasoning_content": text}).decode(),)
     assert whole(content="Hi", reasoning_content=text) == kept
     assert streamed(*({"reasoning_content": letter} for letter in text), {"content": "Hi"}) == kept
-    # Of an answer without calls nothing is kept where nothing was thought.
-    assert whole(content="Hi", reasoning_content="") == whole(content="Hi", reasoning_content=None) == ()
-    assert whole(content=None, reasoning_content="", tool_calls=[CALL]) == ('{"reasoning_content":""}',)
+    # That nothing was thought is said, too: https://github.com/MoonshotAI/kimi-cli/pull/2498
+    assert whole(content="Hi", reasoning_content="") == ('{"reasoning_content":""}',)
+    assert streamed({"reasoning_content": ""}, {"content": "Hi"}) == ('{"reasoning_content":""}',)
+    assert whole(content="Hi", reasoning_content=None) == whole(content="Hi") == ()
 
 
 def test_reasoning_details_are_kept_as_they_came() -> None:
@@ -178,8 +179,24 @@ def test_another_model_of_the_same_server_is_given_what_is_not_signed() -> None:
 )
 def test_what_never_goes_back_is_told(of: dict[str, Any], why: str) -> None:
     asked = prompt(*turn(CONTENT, **of))
-    assert "reasoning_content" not in said(asked)
+    assert said(asked)["reasoning_content"] == " "
     assert notes(asked) == [why]
+
+
+def test_who_wants_to_have_back_what_was_thought_hears_something_of_each_answer() -> None:
+    """DeepSeek and Kimi refuse the answers of other models without it, and Kimi an empty text."""
+    foreign = (message("assistant", "So."), message("user", "And?"), called("c", "f", "{}", "mc_0"), result("c", "3"))
+
+    def thoughts(*items: Item, model: str) -> list[str | None]:
+        messages = orjson.loads(render(prompt(*items, model=model)))["messages"]
+        return [one.get("reasoning_content") for one in messages if one["role"] == "assistant"]
+
+    for model in ("deepseek-v4-pro", "moonshotai/Kimi-K2.6", "mimo-v2-flash"):
+        assert thoughts(*foreign, model=model) == [" ", " "]
+    assert thoughts(*foreign, model="gpt-4o") == [None, None]
+    # One that has been heard thinking, whatever it is called.
+    known = [replace(item, model="house-model") if isinstance(item, ReasoningItem) else item for item in turn(CONTENT)]
+    assert thoughts(*foreign, *known, model="house-model") == [" ", " ", "Hm."]
 
 
 def test_a_turn_in_which_nothing_was_said_is_none() -> None:

@@ -79,12 +79,10 @@ class MessageState:
     def blocks(self, calls: list[ToolCall]) -> tuple[str, ...]:
         """Returns the blocks of an answer with these calls.
 
-        An empty text is kept beside calls only: DeepSeek refuses a call of which the member is missing.
+        An empty text is kept, too: servers that want it back refuse a message of which the member is missing.
         """
         texts = self._texts.items()
-        found: list[dict[str, Any]] = [
-            {name: str(text)} for name, text in texts if text or (calls and name == TEXTS[0])
-        ]
+        found: list[dict[str, Any]] = [{name: str(text)} for name, text in texts if text or name == TEXTS[0]]
         if self._details:
             found.append({DETAILS: self._details})
         if self._extra:

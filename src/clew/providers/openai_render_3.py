@@ -20,13 +20,20 @@ from clew.providers.valid_calls import valid_id, with_valid_calls
 
 RENDERER = "openai-chat/3"
 
+# Models whose servers refuse a message of the assistant in which there is nothing of what it thought, also one of
+# another model. Some take an empty text for nothing.
+_THINKERS = ("deepseek", "kimi", "mimo")
+_THOUGHT_OF_OTHERS = " "
+
 _SAMPLING = ("temperature", "top_p", "reasoning_effort", *NEVER_SAID)
 
 
 def render(prompt: Prompt) -> bytes:
     """The request body. The same prompt gives the same bytes, for ever. Raises `ProviderFailed`."""
     config = prompt.config
-    body: dict[str, Any] = {"model": config.model, "messages": _messages(with_valid_calls(prompt))}
+    messages = _messages(with_valid_calls(prompt))
+    _fill_in_thoughts(messages, config.model)
+    body: dict[str, Any] = {"model": config.model, "messages": messages}
     if config.tools:
         body.update(about_tools(config))
     if config.response_format is not None:
@@ -127,3 +134,12 @@ def _said(turn: _Turn, ids: dict[str, str]) -> list[dict[str, Any]]:
     calls."""
     ids |= turn.ids()
     return [turn.message()] if turn.said_anything else []
+
+
+def _fill_in_thoughts(messages: list[dict[str, Any]], model: str) -> None:
+    """Where a server wants to have back what was thought, each message of the assistant says something of it."""
+    spoken = [message for message in messages if message["role"] == "assistant"]
+    thought = message_state.TEXTS[0]
+    if any(name in model.lower() for name in _THINKERS) or any(thought in message for message in spoken):
+        for message in spoken:
+            message.setdefault(thought, _THOUGHT_OF_OTHERS)
