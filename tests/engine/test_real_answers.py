@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 
 import clew
-from clew import exact_json
 from clew.audit.prompts import exact_prompts
 from clew.audit.telling import audit
 from clew.engine.replaying.files import recording
@@ -39,7 +38,7 @@ def strict(server: Server, *judges: Judge) -> None:
     """From now on the server refuses what one of these finds fault with, and every call in a wrong form."""
 
     def refuses(body: bytes) -> Reply | None:
-        request = exact_json.loads(body)
+        request = orjson.loads(body)
         fault = next((fault for judge in (calls_fault_of, *judges) if (fault := judge(request)) is not None), None)
         return fault and json_reply({"error": {"message": fault, "type": "invalid_request_error"}}, 400)  # type: ignore[return-value]
 
