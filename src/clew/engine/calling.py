@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
+import inspect
 import logging
+from functools import partial
+from typing import Any, get_args
 
 from clew.engine.counting import text_tokens
+from clew.engine.error_text import told
+from clew.engine.foreign_code import Failure, ForeignCall
 from clew.engine.hand import Hand
-from clew.engine.tools import Result, ServerTool, ToolCallInfo
+from clew.engine.tools import Probe, Result, ServerTool, ToolCallInfo, written
 from clew.errors import NotInDoubt
 from clew.events.tool import SettledOutcome, ToolCalled
 from clew.rules.commands import DoubtTool, FinishTool, SettleTool, StartTool
@@ -104,20 +108,42 @@ async def settle_by_policy(hand: Hand, run: ActiveRun) -> bool:
 
 
 async def _ask_policy(hand: Hand, call: OpenCall, tool: ServerTool, reason: str) -> bool:
+    """Whether the call was settled as its tool was declared. If not, a person is asked."""
     if tool.probe is not None:
-        try:
-            outcome, output = await asyncio.to_thread(tool.probe, _key(hand, call))
-        except Exception as error:
-            # A probe is other people's code. When it fails nobody knows more than before, and a person is asked.
-            logger.warning("the probe of %s failed: %s", tool.name, error)
+        found = await _ask_probe(tool, tool.probe, _key(hand, call))
+        if found is None:
             return False
-        await _settle(hand, call, outcome, output, "probe")
+        await _settle(hand, call, *found, "probe")
         return True
     if tool.in_doubt == "tell_model":
-        told = f"It is not known whether the call of {tool.name} happened: {reason}."
-        await _settle(hand, call, "unknown", told, "policy tell_model")
+        unknown = f"It is not known whether the call of {tool.name} happened: {reason}."
+        await _settle(hand, call, "unknown", unknown, "policy tell_model")
         return True
     return False
+
+
+async def _ask_probe(tool: ServerTool, probe: Probe, key: str) -> tuple[SettledOutcome, str] | None:
+    """What the probe says. It is code of others, too: when it fails, nobody knows more than before."""
+    name = f"the probe of {tool.name}"
+    asked = ForeignCall(name, lambda: partial(probe, key), partial(_said, tool), tool.timeout_seconds)
+    found = await asked.outcome(in_loop=inspect.iscoroutinefunction(probe))
+    if isinstance(found, Failure):
+        why = "it did not answer in time" if found.error is None else told(found.error)
+        logger.warning("%s failed, so a person is to settle the call: %s", name, why)
+        return None
+    return found
+
+
+def _said(tool: ServerTool, returned: Any) -> tuple[SettledOutcome, str]:
+    """Raises `ValueError` for what is no answer of a probe."""
+    said, output = returned
+    outcomes: tuple[SettledOutcome, ...] = get_args(SettledOutcome)
+    outcome = next((one for one in outcomes if one == said), None)
+    if outcome is None:
+        raise ValueError(f"a probe says one of {', '.join(outcomes)}")
+    if not isinstance(output, str):
+        raise ValueError(f"the output that a probe tells is a text, and not a {type(output).__name__}")
+    return outcome, written(tool, output).output
 
 
 async def _settle(hand: Hand, call: OpenCall, outcome: SettledOutcome, output: str, by: str) -> None:

@@ -57,6 +57,7 @@ from clew.events.tool import (
     ToolSettled,
     ToolStarted,
 )
+from clew.log.codec import EVENT_BYTES_MAX
 from clew.providers.base import Answer, CalledTool
 from clew.providers.summaries import answer_of
 from clew.rules.standing import REACHED, TAKEN
@@ -337,7 +338,11 @@ def _tool(name: str, effect: Effect, settled: ToolSettled | None, confirm: bool)
         return ServerTool(name, _nobody, effect, requires_confirmation=confirm)
     if settled.by == "probe":
         found: tuple[SettledOutcome, str] = (settled.outcome, settled.output)
-        return ServerTool(name, _nobody, effect, probe=lambda key: found, requires_confirmation=confirm)
+        # What it told was cut before it was recorded.
+        whole = EVENT_BYTES_MAX
+        return ServerTool(
+            name, _nobody, effect, output_bytes_max=whole, probe=lambda key: found, requires_confirmation=confirm
+        )
     return ServerTool(name, _nobody, effect, in_doubt="tell_model", requires_confirmation=confirm)
 
 
