@@ -278,14 +278,14 @@ def client_next(thread: Thread, run: ActiveRun) -> Sequence[ThreadStreamEvent]:
 
 
 def start_tool(command: StartTool, thread: Thread) -> Sequence[ThreadStreamEvent]:
-    """A call that was started and may have happened is started again only if that does no harm."""
+    """A call that was started and may have happened is started again only if that does no harm, and not for ever."""
     run = held(thread, command.run_id, command.fence)
     call = run.call(command.tool_call_id)
     if run.status == "cancelling" or call is None or call.status not in ("called", "started"):
         return []
     if call.executor != "server":
         return []
-    if call.status == "started" and call.effect == "once":
+    if (call.status == "started" and call.effect == "once") or call.starts >= command.starts_max:
         return []
     started = ToolStarted(
         run_id=run.run_id,

@@ -16,7 +16,7 @@ from clew.events.usage import Usage
 from clew.rules.contexts import Cut, RecordSummary
 from clew.rules.parts import AnsweredCall, AnsweredMessage, Claim, Confirmation, NewItem, NewMessage, ToolOutput
 from clew.rules.standing import OnBudget
-from clew.rules.state import Thread
+from clew.rules.state import RUN_STARTS_MAX, TOOL_STARTS_MAX, Thread
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -179,12 +179,13 @@ class ExpireRun:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StartRun:
-    """`fence` is the one that the run is taken from."""
+    """`fence` is the one that the run is taken from. After `starts_max` starts without progress it ends."""
 
     thread_id: str
     run_id: str
     fence: int
     claim: Claim
+    starts_max: int = RUN_STARTS_MAX
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -287,12 +288,15 @@ class RecordAnswer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StartTool:
+    """A call that was started `starts_max` times and came to nothing is not started again."""
+
     thread_id: str
     run_id: str
     fence: int
     tool_call_id: str
     effect: Effect
     idempotency_key: str
+    starts_max: int = TOOL_STARTS_MAX
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
