@@ -88,7 +88,7 @@ def _key(call: ToolCalled) -> tuple[str, bytes]:
     """Arguments in another order are the same arguments; what is no JSON, or nested too deeply, is what it is."""
     try:
         return call.name, exact_json.dumps(exact_json.loads(call.arguments), option=orjson.OPT_SORT_KEYS)
-    except (orjson.JSONDecodeError, orjson.JSONEncodeError):
+    except (orjson.JSONDecodeError, orjson.JSONEncodeError, RecursionError):
         return call.name, call.arguments.encode()
 
 
