@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
 from openai import OpenAI
 
@@ -17,11 +18,12 @@ from tests.rigs.commands import refused, verified
 from tests.rigs.processes import Server
 from tests.rigs.runs import begin, deeds, ended, events, is_over, last_words, script, until
 
-_DEADLY = ("dies", "segfaults", "dies_idempotent", "dies_once", "slow_and_innocent")
+_DEADLY = ("dies", "segfaults", "dies_idempotent", "dies_once", "dies_and_so_does_its_probe", "slow_and_innocent")
 _NAMES = (*(function.__name__ for function in misbehaving.FAILURES), *_DEADLY)
 _BESIDE = "slow_and_innocent+dies"
 _RESTARTS_MAX = 20
 _STARTS_MAX = 5
+_ASKED_MAX = 10
 
 
 @contextlib.contextmanager
@@ -63,7 +65,7 @@ def keep_up_until_over(server: Server, client: OpenAI, *runs: Any) -> int:
             return all(is_over(client, run) for run in runs)
         return False
 
-    until("the ends of the runs", over)
+    until("the ends of the runs", over, seconds=60)
     return restarts
 
 
@@ -105,6 +107,36 @@ def test_whatever_ends_the_process_is_given_up_as_its_effect_says(name: str, hea
         assert last_words(client, run.thread_id) == heard
         assert is_up(server)
         replayed(server)
+
+
+def test_a_probe_that_ends_the_process_is_not_asked_for_ever_and_a_person_is(tmp_path: Path) -> None:
+    with serving(str(tmp_path / "threads.db"), tmp_path) as server, speaking(server) as client:
+        run = begin(client, "use dies_and_so_does_its_probe", ["dies_and_so_does_its_probe"])
+
+        def settled() -> bool:
+            if not is_up(server):
+                with contextlib.suppress(RuntimeError):
+                    server.start()
+            if deeds(server).count("asked") < _ASKED_MAX:
+                return False
+            call = next(event for event in events(server, run.thread_id) if event["kind"] == "tool.in_doubt")
+            path = f"{server.url}/clew/v1/runs/{run.id}/tool_calls/{call['data']['tool_call_id']}/settle"
+            return httpx2.post(path, json={"outcome": "happened", "output": "it did"}).status_code == 200
+
+        until("the settlement", partial(_or_died, settled), seconds=60)
+        assert ended(client, run).status == "completed"
+        assert last_words(client, run.thread_id) == "heard: it did"
+        assert deeds(server) == ["dies", *["asked"] * _ASKED_MAX]
+        assert is_up(server)
+        replayed(server)
+
+
+def _or_died(look: Callable[[], bool]) -> bool:
+    """False where the server died while it was asked."""
+    try:
+        return look()
+    except (httpx2.TransportError, StopIteration):
+        return False
 
 
 def test_calls_and_runs_beside_the_one_that_ends_the_process_come_to_their_end(

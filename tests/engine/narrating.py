@@ -74,6 +74,7 @@ class Narrator:
             return
         self.sent.append(request)
         if self.silent:
+            self.asked.set()
             await asyncio.sleep(60)
         if self.calls and (self.calls_again or request["messages"][-1]["role"] != "tool"):
             calls = tuple(CalledTool(new_id("call"), "look", "{}") for _ in range(self.calls))

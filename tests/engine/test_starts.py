@@ -12,11 +12,20 @@ from typing import Any
 import pytest
 
 from clew.engine.driving import drive
-from clew.engine.hand import Bounds, Driving, Hand
+from clew.engine.hand import Bounds, Hand
 from clew.engine.tools import ServerTool, Toolbox, ToolCallInfo
 from clew.events.model import ModelCalled, ModelFailed
 from clew.events.run import RunCompleted, RunFailed, RunStarted
-from clew.events.tool import Effect, ToolCalled, ToolFailed, ToolInDoubt, ToolReturned, ToolSettled, ToolStarted
+from clew.events.tool import (
+    Effect,
+    SettledOutcome,
+    ToolCalled,
+    ToolFailed,
+    ToolInDoubt,
+    ToolReturned,
+    ToolSettled,
+    ToolStarted,
+)
 from clew.rules.commands import SettleTool
 from tests.engine.narrating import House, config, house, words
 
@@ -36,6 +45,15 @@ def told(work: Callable[[House], Awaitable[None]], calls: int = 1) -> None:
             await here.happens_again()
 
     asyncio.run(main())
+
+
+async def die(hand: Hand, begun: asyncio.Event) -> None:
+    """Drive until something has begun, and not longer."""
+    begun.clear()
+    driver = asyncio.create_task(drive(hand))
+    await begun.wait()
+    driver.cancel()
+    await asyncio.wait({driver})
 
 
 class Deadly:
@@ -61,12 +79,8 @@ class Deadly:
     async def die(self, run_id: str, times: int, **more: Any) -> None:
         """So many drivers die of it, one after the other."""
         for _ in range(times):
-            self.begun.clear()
             driving = self.here.driving("dies", toolbox=Toolbox([self.tool]), **more)
-            driver = asyncio.create_task(drive(Hand(driving, self.here.thread_id, run_id)))
-            await self.begun.wait()
-            driver.cancel()
-            await asyncio.wait({driver})
+            await die(Hand(driving, self.here.thread_id, run_id), self.begun)
 
     async def survive(self, run_id: str, **more: Any) -> None:
         driving = self.here.driving("survives", toolbox=Toolbox([self.tool]), **more)
@@ -74,6 +88,19 @@ class Deadly:
 
     async def queue(self) -> str:
         return await self.here.queue(config("auto", None))
+
+    async def settle(self, run_id: str, outcome: SettledOutcome) -> None:
+        """A person does."""
+        [doubt] = self.here.of(run_id, ToolInDoubt)
+        command = SettleTool(
+            thread_id=self.here.thread_id,
+            run_id=run_id,
+            tool_call_id=doubt.tool_call_id,
+            outcome=outcome,
+            output="",
+            by="Ada",
+        )
+        await self.here.engine.desk.on_thread(self.here.thread_id, lambda: command)
 
 
 def results(here: House) -> list[str]:
@@ -130,17 +157,8 @@ def test_a_person_may_have_a_call_made_again_that_was_given_up() -> None:
         run_id = await deadly.queue()
         await deadly.die(run_id, 5)
         await deadly.survive(run_id)
-        [doubt] = here.of(run_id, ToolInDoubt)
         deadly.deadly = ()
-        settle = SettleTool(
-            thread_id=here.thread_id,
-            run_id=run_id,
-            tool_call_id=doubt.tool_call_id,
-            outcome="did_not_happen",
-            output="",
-            by="Ada",
-        )
-        await here.engine.desk.on_thread(here.thread_id, lambda: settle)
+        await deadly.settle(run_id, "did_not_happen")
         await deadly.survive(run_id)
         assert results(here) == ["seen by 0"]
 
@@ -156,6 +174,47 @@ def test_a_probe_that_says_each_time_that_nothing_happened_is_not_believed_for_e
         assert len(here.of(run_id, ToolStarted)) == 5
         assert results(here) == ["look was started 5 times and nothing came of it; it is not started again"]
         assert here.of(run_id, RunCompleted)
+
+    told(work)
+
+
+def test_a_probe_with_which_the_process_ends_each_time_is_not_asked_for_ever(caplog: pytest.LogCaptureFixture) -> None:
+    async def work(here: House) -> None:
+        asked = asyncio.Event()
+
+        async def probe(key: str) -> Any:
+            asked.set()
+            await asyncio.sleep(60)
+
+        deadly = Deadly(here, "once", probe=probe)
+        run_id = await deadly.queue()
+        await deadly.die(run_id, 1)
+        driving = here.driving("dies", toolbox=Toolbox([deadly.tool]))
+        for _ in range(10):
+            await die(Hand(driving, here.thread_id, run_id), asked)
+        asked.clear()
+        for _ in range(3):
+            await deadly.survive(run_id)
+        assert not asked.is_set()
+        assert len(here.of(run_id, RunStarted)) == 11
+        assert "no probe is asked any more" in caplog.text
+        await deadly.settle(run_id, "happened")
+        await deadly.survive(run_id)
+        assert here.of(run_id, RunCompleted)
+
+    told(work)
+
+
+def test_a_probe_that_only_fails_is_asked_by_the_next_worker(caplog: pytest.LogCaptureFixture) -> None:
+    async def work(here: House) -> None:
+        says = iter((None, ("happened", "it did")))
+        deadly = Deadly(here, "once", probe=lambda key: next(says))
+        run_id = await deadly.queue()
+        await deadly.die(run_id, 1)
+        await deadly.survive(run_id)
+        assert here.kinds(run_id)[-1] == "tool.in_doubt"
+        await deadly.survive(run_id)
+        assert results(here) == ["it did"]
 
     told(work)
 
@@ -247,38 +306,24 @@ def test_calls_end_with_the_driver_that_is_told_to_end() -> None:
 
         driving = here.driving(toolbox=Toolbox([ServerTool("look", look, "pure")]))
         run_id = await here.queue(config("auto", None))
-        driver = asyncio.create_task(drive(Hand(driving, here.thread_id, run_id)))
-        await begun.wait()
-        driver.cancel()
-        await asyncio.wait({driver})
+        await die(Hand(driving, here.thread_id, run_id), begun)
         assert ended == ["look"]
         await drive(Hand(driving, here.thread_id, run_id))
 
     told(work)
 
 
-class Silent:
-    """A driver of a model that never answers; it is asked, and dies."""
-
-    def __init__(self, here: House) -> None:
-        self.here = here
-
-    async def die(self, run_id: str, times: int, **more: Any) -> None:
-        for _ in range(times):
-            asked = len(self.here.of(run_id, ModelCalled))
-            driving: Driving = self.here.driving("dies", **more)
-            driver = asyncio.create_task(drive(Hand(driving, self.here.thread_id, run_id)))
-            while len(self.here.of(run_id, ModelCalled)) == asked:
-                await asyncio.sleep(0.001)
-            driver.cancel()
-            await asyncio.wait({driver})
+async def die_asking(here: House, run_id: str, times: int, **more: Any) -> None:
+    """So many drivers die while a model answers that never does."""
+    for _ in range(times):
+        await die(Hand(here.driving("dies", **more), here.thread_id, run_id), here.model.asked)
 
 
 def test_a_model_call_with_which_the_process_ended_each_time_fails_as_often_as_any_other() -> None:
     async def work(here: House) -> None:
         here.model.silent = True
         run_id = await here.queue(config("auto", None))
-        await Silent(here).die(run_id, 3, model_attempts_max=3)
+        await die_asking(here, run_id, 3, model_attempts_max=3)
         await drive(Hand(here.driving(model_attempts_max=3), here.thread_id, run_id))
         failures = here.of(run_id, ModelFailed)
         assert [(one.code, one.final) for one in failures] == [("lost", False), ("lost", False), ("lost", True)]
@@ -293,7 +338,7 @@ def test_a_run_that_is_taken_and_never_makes_progress_ends() -> None:
     async def work(here: House) -> None:
         here.model.silent = True
         run_id = await here.queue(config("auto", None))
-        await Silent(here).die(run_id, 1)
+        await die_asking(here, run_id, 1)
         for _ in range(9):
             hand = Hand(here.driving(), here.thread_id, run_id)
             run = hand.run()
@@ -313,7 +358,7 @@ def test_a_run_may_be_taken_as_often_as_the_model_may_be_asked() -> None:
     async def work(here: House) -> None:
         here.model.silent = True
         run_id = await here.queue(config("auto", None))
-        await Silent(here).die(run_id, 14, model_attempts_max=14)
+        await die_asking(here, run_id, 14, model_attempts_max=14)
         await drive(Hand(here.driving(model_attempts_max=14), here.thread_id, run_id))
         [failed] = here.of(run_id, RunFailed)
         assert failed.code == "lost"
@@ -328,7 +373,7 @@ def test_what_an_engine_without_bounds_did_happens_again_as_it_did(effect: Effec
         deadly = Deadly(here, effect, deadly=(0, 1))
         here.model.silent = True
         run_id = await deadly.queue()
-        await Silent(here).die(run_id, 12, **UNBOUNDED)
+        await die_asking(here, run_id, 12, **UNBOUNDED)
         here.model.silent = False
         await deadly.die(run_id, 12, **UNBOUNDED)
         deadly.deadly = ()

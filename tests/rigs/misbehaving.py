@@ -270,6 +270,17 @@ def dies_once() -> NoReturn:
     os._exit(1)
 
 
+def dies_when_asked(key: str) -> NoReturn:
+    _note("asked")
+    os._exit(1)
+
+
+@clew.tool(effect="once", probe=dies_when_asked)
+def dies_and_so_does_its_probe() -> NoReturn:
+    _note("dies")
+    os._exit(1)
+
+
 @clew.tool(effect="idempotent")
 async def slow_and_innocent() -> str:
     _note("slow_and_innocent")
@@ -284,6 +295,7 @@ TOOLS: list[ServerTool | Callable[..., Any]] = [
     segfaults,
     dies_idempotent,
     dies_once,
+    dies_and_so_does_its_probe,
     slow_and_innocent,
 ]
 

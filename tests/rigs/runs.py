@@ -40,10 +40,10 @@ def begin(client: OpenAI, said: str, names: Iterable[str]) -> Any:
     )
 
 
-def until(what: str, is_so: Callable[[], Any]) -> Any:
-    end = time.monotonic() + LIMIT_SECONDS
+def until(what: str, is_so: Callable[[], Any], seconds: float = LIMIT_SECONDS) -> Any:
+    end = time.monotonic() + seconds
     while not (found := is_so()):
-        assert time.monotonic() < end, f"waited {LIMIT_SECONDS:g} s for {what}"
+        assert time.monotonic() < end, f"waited {seconds:g} s for {what}"
         time.sleep(0.02)
     return found
 

@@ -8,6 +8,7 @@ started is called again only if that does no harm.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Iterable
 from typing import Any, assert_never
 
@@ -23,6 +24,8 @@ from clew.rules.commands import ExpireRun, FinishCancel
 from clew.rules.moves import AskModel, Await, Cancel, HandOver, Move, ReportLost, RunTools, Stop, next_move
 from clew.rules.state import ActiveRun, OpenCall
 from clew_projections import run_view
+
+logger = logging.getLogger(__name__)
 
 # The timer and the clock that decides are not the same; a little later is surely over.
 _AFTER_EXPIRY_SECONDS = 0.01
@@ -93,8 +96,7 @@ async def _one_move(hand: Hand, wanted: _Wanted) -> bool:
     if run.fence != hand.fence and (hand.fence or hand.claimed not in (None, run.fence)):
         raise StaleFence(run_id=run.run_id, fence=hand.fence or hand.claimed or 0, newest=run.fence)
     if run.in_doubt and not hand.fence and isinstance(next_move(run), Await):
-        # Whoever doubted may have died before it was settled as the tool's policy says. Asking takes nothing over.
-        return await settle_by_policy(hand, run)
+        return await _settle_doubts(hand, run)
     if run.status == "in_progress" and run.fence != hand.fence:
         # Its worker is dead, or its lease ran out; from here on that one's appends are refused.
         await hand.take(run)
@@ -111,6 +113,19 @@ async def _one_move(hand: Hand, wanted: _Wanted) -> bool:
         await hand.take(run)
         return True
     return await _make(hand, move, run, wanted)
+
+
+async def _settle_doubts(hand: Hand, run: ActiveRun) -> bool:
+    """Whoever doubted may have died before it was settled as the tool's policy says; whether anything is settled now.
+
+    For a probe the run is taken first: a process may die of asking it, and what is taken is counted.
+    """
+    if hand.of.takes_doubts(hand, run):
+        if run.starts >= hand.of.run_starts_max:
+            logger.warning("run %s was started %d times; no probe is asked any more", hand.run_id, run.starts)
+            return False
+        await hand.take(run)
+    return await settle_by_policy(hand, run)
 
 
 async def _run_tools(hand: Hand, move: RunTools) -> None:

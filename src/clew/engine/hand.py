@@ -34,6 +34,12 @@ async def wait(hand: Hand, seconds: float) -> bool:
     return False
 
 
+def asks_a_probe(hand: Hand, run: ActiveRun) -> bool:
+    """Whether a probe is to say what became of a call that is in doubt."""
+    tools = (hand.of.toolbox.get(call.name) for call in run.calls if call.status == "in_doubt")
+    return any(tool is not None and tool.probe is not None for tool in tools)
+
+
 @dataclass(frozen=True, slots=True)
 class Bounds:
     """After how many starts that came to nothing something is given up: a call of a tool, or a run.
@@ -53,6 +59,7 @@ class Driving:
 
     `successor` works out the run of an agent that a thread is handed over to. `in_turn`: calls that may have ended a
     process are made one after the other; those of all runs that may have ended several are made while `alone` is held.
+    `takes_doubts` says whether a run is to be taken before its calls in doubt are settled.
     """
 
     log: Log
@@ -71,6 +78,7 @@ class Driving:
     bounds: Bounds = Bounds()
     in_turn: bool = True
     alone: asyncio.Lock = field(default_factory=asyncio.Lock)
+    takes_doubts: Callable[[Hand, ActiveRun], bool] = asks_a_probe
 
     @property
     def run_starts_max(self) -> int:

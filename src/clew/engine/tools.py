@@ -4,9 +4,9 @@
     def get_weather(city: str) -> str: ...
 
 What is declared decides what a crash leads to. A `pure` or `idempotent` tool is called again, with the same
-idempotency key. A tool with effect `once`, which is what a tool is that declares nothing, is never called twice:
-its call is in doubt until it is settled, by `in_doubt`: "ask" a person, "tell_model" that nobody knows, or a probe,
-a function that is given the idempotency key and says what happened.
+idempotency key, unless the process ended five times with it. A tool with effect `once`, which is what a tool is that
+declares nothing, is never called twice: its call is in doubt until it is settled, by `in_doubt`: "ask" a person,
+"tell_model" that nobody knows, or a probe, a function that is given the idempotency key and says what happened.
 
 A tool with `requires_confirmation` is only called once the client of the run, or a person, has allowed that call.
 

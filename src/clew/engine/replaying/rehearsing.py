@@ -133,6 +133,7 @@ class Rehearsal:
             pause=self._pause,
             bounds=recorded_bounds(self.recording, queued.run_id, since),
             in_turn=False,
+            takes_doubts=lambda *_: isinstance(self._next_event(), RunStarted),
             successor=lambda *_: self.recording.successor(self.version),
         )
         return _RehearsedHand(driving, self.recording.thread_id, queued.run_id, queued, fence=fence, play=self)
