@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -166,6 +167,19 @@ def test_a_tool_learns_of_its_call_whatever_kind_of_callable_it_is() -> None:
 
     assert call(Look(), '{"city": "Faro"}').output == "Faro run_1_call_1"
     assert call(Look().__call__, '{"city": "Faro"}').output == "Faro run_1_call_1"
+
+
+def test_objects_that_are_equal_and_cannot_be_hashed_are_called_each_for_itself() -> None:
+    @dataclass
+    class Counter:
+        made: list[int] = field(default_factory=list, compare=False)
+
+        def __call__(self) -> int:
+            self.made.append(1)
+            return len(self.made)
+
+    one, other = Counter(), Counter()
+    assert [call(one).output, call(one).output, call(other).output] == ["1", "2", "1"]
 
 
 # Time

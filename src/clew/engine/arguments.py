@@ -39,7 +39,7 @@ def bound(function: Callable[..., Any], arguments: str, info: object) -> Callabl
     except TypeError as error:
         raise InvalidArguments(str(error)) from error
     try:
-        call: Callable[[], Any] = _checker(function)(**given)
+        call: Callable[[], Any] = _checker(_Itself(function))(**given)
     except ValidationError as error:
         raise InvalidArguments(told_faults(error)) from error
     return call
@@ -76,12 +76,26 @@ def _without_halves(value: Any) -> Any:
     return value
 
 
+class _Itself:
+    """What can be called, as a key: an object that can be called need not be hashable, and two equal ones are two."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self.function = function
+
+    def __hash__(self) -> int:
+        return id(self.function)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Itself) and other.function is self.function
+
+
 @lru_cache(_FUNCTIONS_MAX)
-def _checker(function: Callable[..., Any]) -> Callable[..., Callable[[], Any]]:
-    """What checks and converts the arguments of `function`, and gives the call that is then to be made.
+def _checker(itself: _Itself) -> Callable[..., Callable[[], Any]]:
+    """What checks and converts the arguments of a function, and gives the call that is then to be made.
 
     So what is wrong with the arguments is told apart from what the function itself raises.
     """
+    function = itself.function
 
     def bind(*args: Any, **kwargs: Any) -> Callable[[], Any]:
         return partial(function, *args, **kwargs)
