@@ -244,9 +244,7 @@ class RunTurn:
             provider_ids={"response": "chatcmpl-benchmark"},
             first_token_ms=310.5,
             duration_ms=1_210.25,
-            reasoning_provider="benchmark",
-            reasoning_id=new_id("rs"),
-            reasoning=(),
+            reasoning=None,
             message=message,
             calls=calls,
         )

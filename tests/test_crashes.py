@@ -6,43 +6,23 @@ often it happened.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx2
-import orjson
 import pytest
 from openai import OpenAI
 
 from tests.rigs.processes import Server
+from tests.rigs.runs import begin, deeds, ended, kinds, last_words, script, until
 
-_LIMIT_SECONDS = 15.0
-_NAMES = ("undeclared", "repeatable", "told", "probed", "slow")
-_FUNCTIONS: list[Any] = [
-    {"type": "function", "function": {"name": name, "parameters": {"type": "object", "properties": {}}}}
-    for name in (*_NAMES, "of_the_client")
-]
+_NAMES = ("undeclared", "repeatable", "told", "probed", "slow", "of_the_client")
 
 
 @pytest.fixture
-def script(tmp_path: Path) -> Path:
-    rules: list[dict[str, Any]] = [{"when": {"tool": name}, "say": "heard: {result}"} for name in _NAMES]
-    rules += [{"when": {"tool": "of_the_client"}, "say": "heard: {result}"}]
-    rules += [
-        {"when": {"user": f"use {name}"}, "call": [{"name": name, "arguments": {"text": "x"}}]}
-        for name in (*_NAMES, "of_the_client")
-    ]
-    rules += [{"say": "You said: {user}"}]
-    path = tmp_path / "script.json"
-    path.write_bytes(orjson.dumps({"rules": rules}))
-    return path
-
-
-@pytest.fixture
-def server(tmp_path: Path, script: Path) -> Iterator[Server]:
-    options = ("--script", str(script), "--tools", "tests.rigs.deeds:TOOLS")
+def server(tmp_path: Path) -> Iterator[Server]:
+    options = ("--script", str(script(tmp_path / "script.json", _NAMES, text="x")), "--tools", "tests.rigs.deeds:TOOLS")
     environment = {"CLEW_DEEDS": str(tmp_path / "deeds.txt"), "CLEW_DEEDS_SECONDS": "60"}
     with Server(tmp_path / "threads.db", options, environment) as server:
         yield server
@@ -54,26 +34,6 @@ def client(server: Server) -> Iterator[OpenAI]:
         yield client
 
 
-def begin(client: OpenAI, said: str) -> Any:
-    assistant = client.beta.assistants.create(model="m", instructions="Do it.", tools=_FUNCTIONS)
-    return client.beta.threads.create_and_run(
-        assistant_id=assistant.id, thread={"messages": [{"role": "user", "content": said}]}
-    )
-
-
-def until(what: str, is_so: Callable[[], Any]) -> Any:
-    end = time.monotonic() + _LIMIT_SECONDS
-    while not (found := is_so()):
-        assert time.monotonic() < end, f"waited {_LIMIT_SECONDS:g} s for {what}"
-        time.sleep(0.02)
-    return found
-
-
-def deeds(server: Server) -> list[str]:
-    path = Path(server.environment["CLEW_DEEDS"])
-    return path.read_text().splitlines() if path.exists() else []
-
-
 def restart_quick(server: Server) -> None:
     """A new process on the same file, in which deeds take no time."""
     server.kill()
@@ -81,28 +41,9 @@ def restart_quick(server: Server) -> None:
     server.start()
 
 
-def ended(client: OpenAI, run: Any) -> Any:
-    def look() -> Any:
-        now = client.beta.threads.runs.retrieve(run.id, thread_id=run.thread_id)
-        return now if now.status in ("completed", "failed", "cancelled", "expired", "incomplete") else None
-
-    return until("the end of the run", look)
-
-
-def kinds(server: Server, thread_id: str) -> list[str]:
-    page = httpx2.get(f"{server.url}/clew/v1/threads/{thread_id}/events", params={"limit": 1000}).json()
-    return [event["kind"] for event in page["events"]]
-
-
-def last_words(client: OpenAI, thread_id: str) -> str:
-    part = client.beta.threads.messages.list(thread_id, limit=1).data[0].content[0]
-    assert part.type == "text"
-    return part.text.value
-
-
 def crash_in_tool(server: Server, client: OpenAI, name: str) -> Any:
     """A run whose tool did its deed, in a server that was killed before the tool returned, and started again."""
-    run = begin(client, f"use {name}")
+    run = begin(client, f"use {name}", _NAMES)
     until("the deed", lambda: deeds(server))
     restart_quick(server)
     return run
@@ -163,7 +104,7 @@ def test_a_probe_settles_what_nobody_saw(server: Server, client: OpenAI) -> None
 
 def test_a_tool_with_effect_once_that_takes_too_long_is_in_doubt_too(server: Server, client: OpenAI) -> None:
     restart_quick(server)
-    run = begin(client, "use slow")
+    run = begin(client, "use slow", _NAMES)
     until("the doubt", lambda: "tool.in_doubt" in kinds(server, run.thread_id))
     client.beta.threads.runs.cancel(run.id, thread_id=run.thread_id)
     assert ended(client, run).status == "cancelled"
@@ -171,7 +112,7 @@ def test_a_tool_with_effect_once_that_takes_too_long_is_in_doubt_too(server: Ser
 
 
 def test_a_run_that_waits_for_its_client_waits_through_a_crash(server: Server, client: OpenAI) -> None:
-    run = begin(client, "use of_the_client")
+    run = begin(client, "use of_the_client", _NAMES)
     waiting = until(
         "the waiting",
         lambda: next(
@@ -188,7 +129,7 @@ def test_a_run_that_waits_for_its_client_waits_through_a_crash(server: Server, c
 
 
 def test_a_cancel_that_was_asked_for_before_the_crash_is_carried_out_after_it(server: Server, client: OpenAI) -> None:
-    run = begin(client, "use undeclared")
+    run = begin(client, "use undeclared", _NAMES)
     until("the deed", lambda: deeds(server))
     assert client.beta.threads.runs.cancel(run.id, thread_id=run.thread_id).status == "cancelling"
     restart_quick(server)

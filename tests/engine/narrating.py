@@ -38,7 +38,8 @@ class Narrator:
     """`summaries` say what comes of the next requests for summaries: a text, or what goes wrong.
 
     `sent` are the requests, those for summaries apart in `told`. `calls` are the tools that it calls before it answers,
-    and `calls_again` for ever. While `waits` is set, a summary is not written before `go` is.
+    and `calls_again` for ever. While `waits` is set, a summary is not written before `go` is. A `silent` one never
+    answers.
     """
 
     name: str = "stub"
@@ -46,6 +47,7 @@ class Narrator:
     summaries: list[str | ProviderFailed | Answer] = field(default_factory=list)
     calls: int = 0
     calls_again: bool = False
+    silent: bool = False
     used: Usage = USED
     finish: str = "stop"
     sent: list[dict[str, Any]] = field(default_factory=list)
@@ -71,6 +73,9 @@ class Narrator:
             yield comes if isinstance(comes, Answer) else answer(comes)
             return
         self.sent.append(request)
+        if self.silent:
+            self.asked.set()
+            await asyncio.sleep(60)
         if self.calls and (self.calls_again or request["messages"][-1]["role"] != "tool"):
             calls = tuple(CalledTool(new_id("call"), "look", "{}") for _ in range(self.calls))
             yield answer(None, calls, used=self.used)

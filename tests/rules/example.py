@@ -27,7 +27,7 @@ from clew.rules.commands import (
     RecordAnswer,
 )
 from clew.rules.contexts import Cut
-from clew.rules.parts import AnsweredCall, AnsweredMessage, Claim, NewMessage, ToolOutput
+from clew.rules.parts import AnsweredCall, AnsweredMessage, AnsweredReasoning, Claim, NewMessage, ToolOutput
 
 T, R, MC = "thread_1", "run_1", "mc_1"
 CLAIM = Claim(worker="w", lease_seconds=30.0)
@@ -149,9 +149,7 @@ def answer(
         provider_ids={},
         first_token_ms=None,
         duration_ms=12.5,
-        reasoning_provider="scripted",
-        reasoning_id="rs_1",
-        reasoning=reasoning,
+        reasoning=AnsweredReasoning(item_id="rs_1", provider="scripted", blocks=reasoning) if reasoning else None,
         message=message,
         calls=calls,
     )

@@ -316,6 +316,7 @@ class World:
         )
         model = self.random.choice("mmn")
         has_message = not calls or self.random.random() < 0.5
+        thought = p.AnsweredReasoning(item_id=self.new_id("rs"), provider="scripted", blocks=('{"a":1}',))
         return c.RecordAnswer(
             thread_id=self.thread_id,
             run_id=self._run_id(thread),
@@ -329,9 +330,7 @@ class World:
             provider_ids={},
             first_token_ms=None,
             duration_ms=1.0,
-            reasoning_provider="scripted",
-            reasoning_id=self.new_id("rs"),
-            reasoning=self.random.choice(((), ('{"a":1}',))),
+            reasoning=self.random.choice((None, thought)),
             message=message if has_message else None,
             calls=calls,
         )

@@ -4,29 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from functools import cache
 from random import Random
 from types import SimpleNamespace
-from typing import Any
 from unittest.mock import patch
 
 import tenacity
-from pydantic import validate_call
 
 from clew import ids
 from clew.engine import asking, gate, listening, relay, tools
 from clew.log import chain, postgres
 from clew.proof import notary
-
-
-# Making a validator takes longer than a short history, and it is the same each time.
-@cache
-def _validated(function: Callable[..., Any]) -> Callable[..., Any]:
-    return validate_call(config={"arbitrary_types_allowed": True})(function)
-
-
-def _validate_call(config: object) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    return _validated
 
 
 @contextmanager
@@ -63,7 +50,6 @@ def chance_and_clocks(random: Random, wall: Callable[[], int], running: Callable
             (notary, "random", SimpleNamespace(uniform=random.uniform)),
             (notary, "secrets", SimpleNamespace(token_hex=lambda length: random.randbytes(length).hex())),
             (notary, "time", clock),
-            (tools, "validate_call", _validate_call),
         ):
             stack.enter_context(patch.object(module, name, stand_in))
         yield

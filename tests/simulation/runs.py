@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass
 
@@ -15,9 +16,11 @@ from clew.events.run import (
     RunFailed,
     RunIncomplete,
     RunOver,
+    RunReconfigured,
     RunStarted,
 )
-from clew.events.tool import ToolInDoubt, ToolReturned, ToolSettled, ToolStarted
+from clew.events.tool import ToolFailed, ToolInDoubt, ToolReturned, ToolSettled, ToolStarted
+from clew.rules.state import BY_PROBE, RUN_STARTS_MAX, TOOL_STARTS_MAX
 
 # What a worker may stumble over, when the store refuses to write, and end a run for.
 _EXCUSES = ("StoreFailed",)
@@ -49,6 +52,7 @@ def faults_of_run(run_id: str, events: Sequence[Recorded[Event]], stopped: Set[s
     yield from _of_fences(run_id, events)
     yield from _of_holders(run_id, events)
     yield from _of_leases(run_id, events, stopped)
+    yield from _of_starts(run_id, events)
     over = [one for one in events if isinstance(one.event, RunOver)]
     if len(over) > 1:
         yield f"{run_id} ended {len(over)} times"
@@ -100,6 +104,30 @@ def _of_leases(run_id: str, events: Sequence[Recorded[Event]], stopped: Set[str]
                 held = _Held(worker, one.at + round(seconds * 1_000_000))
             case RunActionRequired() | RunCancelRequested() | ToolReturned() | ToolSettled() if held is not None:
                 held.free = True
+            case _:
+                pass
+
+
+def _of_starts(run_id: str, events: Sequence[Recorded[Event]]) -> Iterator[str]:
+    """Nothing is started for ever without anything coming of it."""
+    calls: Counter[str] = Counter()
+    runs = 0
+    for one in events:
+        match one.event:
+            case ToolStarted(tool_call_id=call_id):
+                calls[call_id] += 1
+                if calls[call_id] > TOOL_STARTS_MAX:
+                    yield f"{call_id} of {run_id} was started {calls[call_id]} times"
+            case ToolSettled(outcome="did_not_happen", by=by) if by == BY_PROBE:
+                pass
+            case ToolSettled(tool_call_id=call_id):
+                calls[call_id], runs = 0, 0
+            case ModelAnswered() | ToolReturned() | ToolFailed() | RunReconfigured():
+                runs = 0
+            case RunStarted():
+                runs += 1
+                if runs > RUN_STARTS_MAX + 1:
+                    yield f"{run_id} was started {runs} times, and nothing came of it"
             case _:
                 pass
 

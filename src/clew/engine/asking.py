@@ -202,16 +202,20 @@ def _used(hand: Hand, failure: ProviderFailed, attempt: Attempt, config: RunConf
 
 
 async def report_lost(hand: Hand) -> None:
-    """A process died while the model was answering."""
+    """A process died while the model was answering. That counts as an attempt, and the last one is final."""
+    run = hand.run()
+    number = run.model_call.attempt if run is not None and run.model_call is not None else 0
+    final = number >= hand.of.lost_answers_max
+    last = f"; this was attempt {number}, the last one" if final else ""
     await hand.do(
         FailModelCall(
             thread_id=hand.thread_id,
             run_id=hand.run_id,
             fence=hand.fence,
             code="lost",
-            message="the process ended while the model was answering; what it said and cost is not known",
+            message=f"the process ended while the model was answering; what it said and cost is not known{last}",
             retryable=True,
-            final=False,
+            final=final,
             usage_unknown=True,
         )
     )

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
-import asyncio
+import inspect
 import logging
+from functools import partial
+from typing import Any, get_args
 
 from clew.engine.counting import text_tokens
+from clew.engine.error_text import told
+from clew.engine.foreign_code import Failure, ForeignCall
 from clew.engine.hand import Hand
-from clew.engine.tools import Result, ServerTool, ToolCallInfo
+from clew.engine.tools import Probe, Result, ServerTool, ToolCallInfo, written
 from clew.errors import NotInDoubt
 from clew.events.tool import SettledOutcome, ToolCalled
 from clew.rules.commands import DoubtTool, FinishTool, SettleTool, StartTool
-from clew.rules.state import ActiveRun, OpenCall
+from clew.rules.state import BY_POLICY, BY_PROBE, ActiveRun, OpenCall
+from clew.rules.told import started_in_vain
 from clew_projections import run_view
 
 logger = logging.getLogger(__name__)
 
+# One start that came to nothing is what replacing a process leads to. After two, the tool may be what ends it: such
+# calls are made one at a time, so that of several only one at a time is in danger of being hit by another one.
+_ALONE_AFTER_STARTS = 2
 _DIED = "the process ended after the call was started and before its outcome was known"
 
 
@@ -24,11 +32,19 @@ async def call_tool(hand: Hand, call: OpenCall) -> None:
     tool = hand.of.toolbox.get(call.name)
     if call.status == "started" and (tool is None or "once" in (call.effect, tool.effect)):
         await _doubt(hand, call, tool, _DIED)
-        return
-    if tool is None:
+    elif tool is None:
         gone = Result(f"the tool {call.name} is not available on this server any more", 0.0, "error")
         await _finish(hand, call, gone)
-        return
+    elif call.starts >= hand.of.bounds.tool_starts:
+        await _give_up(hand, call, tool)
+    elif hand.of.in_turn and call.starts >= _ALONE_AFTER_STARTS:
+        async with hand.of.alone:
+            await _execute(hand, call, tool)
+    else:
+        await _execute(hand, call, tool)
+
+
+async def _execute(hand: Hand, call: OpenCall, tool: ServerTool) -> None:
     key = _key(hand, call)
     started = StartTool(
         thread_id=hand.thread_id,
@@ -37,6 +53,7 @@ async def call_tool(hand: Hand, call: OpenCall) -> None:
         tool_call_id=call.tool_call_id,
         effect=tool.effect,
         idempotency_key=key,
+        starts_max=hand.of.bounds.tool_starts,
     )
     if not await hand.do(started):
         return
@@ -46,6 +63,16 @@ async def call_tool(hand: Hand, call: OpenCall) -> None:
         await _doubt(hand, call, tool, result.output)
     else:
         await _finish(hand, call, result)
+
+
+async def _give_up(hand: Hand, call: OpenCall, tool: ServerTool) -> None:
+    """It was started too often. Unless starting it does no harm, nobody knows what the tool has done."""
+    died = call.status == "started"
+    why = started_in_vain(tool.name, call.starts, "the process ended each time" if died else "nothing came of it")
+    if died and "idempotent" in (call.effect, tool.effect):
+        await _doubt(hand, call, tool, why)
+    else:
+        await _finish(hand, call, Result(f"{why}; it is not started again", 0.0, "error"))
 
 
 def _key(hand: Hand, call: OpenCall) -> str:
@@ -104,20 +131,42 @@ async def settle_by_policy(hand: Hand, run: ActiveRun) -> bool:
 
 
 async def _ask_policy(hand: Hand, call: OpenCall, tool: ServerTool, reason: str) -> bool:
+    """Whether the call was settled as its tool was declared. If not, a person is asked."""
     if tool.probe is not None:
-        try:
-            outcome, output = await asyncio.to_thread(tool.probe, _key(hand, call))
-        except Exception as error:
-            # A probe is other people's code. When it fails nobody knows more than before, and a person is asked.
-            logger.warning("the probe of %s failed: %s", tool.name, error)
+        found = await _ask_probe(tool, tool.probe, _key(hand, call))
+        if found is None:
             return False
-        await _settle(hand, call, outcome, output, "probe")
+        await _settle(hand, call, *found, BY_PROBE)
         return True
     if tool.in_doubt == "tell_model":
-        told = f"It is not known whether the call of {tool.name} happened: {reason}."
-        await _settle(hand, call, "unknown", told, "policy tell_model")
+        unknown = f"It is not known whether the call of {tool.name} happened: {reason}."
+        await _settle(hand, call, "unknown", unknown, BY_POLICY)
         return True
     return False
+
+
+async def _ask_probe(tool: ServerTool, probe: Probe, key: str) -> tuple[SettledOutcome, str] | None:
+    """What the probe says. It is code of others, too: when it fails, nobody knows more than before."""
+    name = f"the probe of {tool.name}"
+    asked = ForeignCall(name, lambda: partial(probe, key), partial(_said, tool), tool.timeout_seconds)
+    found = await asked.outcome(in_loop=inspect.iscoroutinefunction(probe))
+    if isinstance(found, Failure):
+        why = "it did not answer in time" if found.error is None else told(found.error)
+        logger.warning("%s failed, so a person is to settle the call: %s", name, why)
+        return None
+    return found
+
+
+def _said(tool: ServerTool, returned: Any) -> tuple[SettledOutcome, str]:
+    """Raises `ValueError` for what is no answer of a probe."""
+    said, output = returned
+    outcomes: tuple[SettledOutcome, ...] = get_args(SettledOutcome)
+    outcome = next((one for one in outcomes if one == said), None)
+    if outcome is None:
+        raise ValueError(f"a probe says one of {', '.join(outcomes)}")
+    if not isinstance(output, str):
+        raise ValueError(f"the output that a probe tells is a text, and not a {type(output).__name__}")
+    return outcome, written(tool, output).output
 
 
 async def _settle(hand: Hand, call: OpenCall, outcome: SettledOutcome, output: str, by: str) -> None:

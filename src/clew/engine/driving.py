@@ -8,11 +8,13 @@ started is called again only if that does no harm.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Iterable, Sequence
+import logging
+from collections.abc import Iterable
 from typing import Any, assert_never
 
 from clew.engine.asking import ask, report_lost
 from clew.engine.calling import call_tool, settle_by_policy
+from clew.engine.ending import end
 from clew.engine.gate import end_at
 from clew.engine.hand import Hand
 from clew.engine.handing_over import hand_over
@@ -22,6 +24,8 @@ from clew.rules.commands import ExpireRun, FinishCancel
 from clew.rules.moves import AskModel, Await, Cancel, HandOver, Move, ReportLost, RunTools, Stop, next_move
 from clew.rules.state import ActiveRun, OpenCall
 from clew_projections import run_view
+
+logger = logging.getLogger(__name__)
 
 # The timer and the clock that decides are not the same; a little later is surely over.
 _AFTER_EXPIRY_SECONDS = 0.01
@@ -92,8 +96,7 @@ async def _one_move(hand: Hand, wanted: _Wanted) -> bool:
     if run.fence != hand.fence and (hand.fence or hand.claimed not in (None, run.fence)):
         raise StaleFence(run_id=run.run_id, fence=hand.fence or hand.claimed or 0, newest=run.fence)
     if run.in_doubt and not hand.fence and isinstance(next_move(run), Await):
-        # Whoever doubted may have died before it was settled as the tool's policy says. Asking takes nothing over.
-        return await settle_by_policy(hand, run)
+        return await _settle_doubts(hand, run)
     if run.status == "in_progress" and run.fence != hand.fence:
         # Its worker is dead, or its lease ran out; from here on that one's appends are refused.
         await hand.take(run)
@@ -112,23 +115,57 @@ async def _one_move(hand: Hand, wanted: _Wanted) -> bool:
     return await _make(hand, move, run, wanted)
 
 
-async def _run_tools(hand: Hand, calls: Sequence[OpenCall]) -> None:
-    """Execute the calls side by side. A run that is cancelled or over does not wait for them; their deeds stand."""
-    work = asyncio.ensure_future(_all(call_tool(hand, call) for call in calls))
-    while not work.done():
-        stop = asyncio.ensure_future(hand.interrupted.wait())
-        await asyncio.wait({work, stop}, return_when=asyncio.FIRST_COMPLETED)
+async def _settle_doubts(hand: Hand, run: ActiveRun) -> bool:
+    """Whoever doubted may have died before it was settled as the tool's policy says; whether anything is settled now.
+
+    For a probe the run is taken first: a process may die of asking it, and what is taken is counted.
+    """
+    if hand.of.takes_doubts(hand, run):
+        if run.starts >= hand.of.run_starts_max:
+            logger.warning("run %s was started %d times; no probe is asked any more", hand.run_id, run.starts)
+            return False
+        await hand.take(run)
+    return await settle_by_policy(hand, run)
+
+
+async def _run_tools(hand: Hand, move: RunTools) -> None:
+    """Execute the calls. A run that is cancelled or over does not wait for them; their deeds stand."""
+    in_turn = hand.of.in_turn and move.in_turn
+    work = asyncio.create_task(_one_by_one(hand, move.calls) if in_turn else _side_by_side(hand, move.calls))
+    try:
+        while not await _is_done(work, hand.interrupted):
+            if _is_over(hand):
+                return
+            hand.interrupted.clear()
+        work.result()
+    finally:
+        # Also when this driver is told to end: else the calls would go on beside those of whoever takes the run then.
+        await end([work])
+
+
+async def _is_done(work: asyncio.Task[None], interrupted: asyncio.Event) -> bool:
+    """Wait until it is, or until the run is interrupted."""
+    stop = asyncio.create_task(interrupted.wait())
+    try:
+        both: set[asyncio.Task[Any]] = {work, stop}
+        await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+    finally:
         stop.cancel()
-        if not work.done() and _is_over(hand):
-            work.cancel()
-            await asyncio.wait({work})
-            return
-        hand.interrupted.clear()
-    work.result()
+    return work.done()
 
 
-async def _all(calls: Iterable[Coroutine[Any, Any, None]]) -> None:
-    await asyncio.gather(*calls)
+async def _side_by_side(hand: Hand, calls: Iterable[OpenCall]) -> None:
+    """Raises what one of them raised once all have ended: none goes on beside whatever is done then."""
+    ended = await asyncio.gather(*(call_tool(hand, call) for call in calls), return_exceptions=True)
+    for error in ended:
+        if error is not None:
+            raise error
+
+
+async def _one_by_one(hand: Hand, calls: Iterable[OpenCall]) -> None:
+    """Those first that were started least often: they have less to do with the end of a process."""
+    for call in sorted(calls, key=lambda call: call.attempts):
+        await call_tool(hand, call)
 
 
 def _is_over(hand: Hand) -> bool:
@@ -147,8 +184,8 @@ async def _make(hand: Hand, move: Move, run: ActiveRun, wanted: _Wanted) -> bool
             return False
         case ReportLost():
             await report_lost(hand)
-        case RunTools(calls=calls):
-            await _run_tools(hand, calls)
+        case RunTools():
+            await _run_tools(hand, move)
         case HandOver(call=call):
             await hand_over(hand, run, call, wanted.of(run))
         case Stop(reason=reason):

@@ -22,7 +22,7 @@ from clew.rules.commands import (
     ThreadCommand,
 )
 from clew.rules.parts import Claim
-from clew.rules.state import ActiveRun
+from clew.rules.state import RUN_STARTS_MAX, TOOL_STARTS_MAX, ActiveRun
 
 
 async def wait(hand: Hand, seconds: float) -> bool:
@@ -34,11 +34,32 @@ async def wait(hand: Hand, seconds: float) -> bool:
     return False
 
 
+def asks_a_probe(hand: Hand, run: ActiveRun) -> bool:
+    """Whether a probe is to say what became of a call that is in doubt."""
+    tools = (hand.of.toolbox.get(call.name) for call in run.calls if call.status == "in_doubt")
+    return any(tool is not None and tool.probe is not None for tool in tools)
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """After how many starts that came to nothing something is given up: a call of a tool, or a run.
+
+    `lost_answers` is the same for a model call that was lost with its process. None is as many attempts as are made at
+    any model call, and for a run enough starts for all of these.
+    """
+
+    tool_starts: int = TOOL_STARTS_MAX
+    run_starts: int | None = None
+    lost_answers: int | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Driving:
     """What driving needs, the same for all runs of a process. `pause` is between two attempts at a model call.
 
-    `successor` works out the run of an agent that a thread is handed over to.
+    `successor` works out the run of an agent that a thread is handed over to. `in_turn`: calls that may have ended a
+    process are made one after the other; those of all runs that may have ended several are made while `alone` is held.
+    `takes_doubts` says whether a run is to be taken before its calls in doubt are settled.
     """
 
     log: Log
@@ -54,6 +75,20 @@ class Driving:
     budgets: Budgets = field(default_factory=Budgets)
     pause: Callable[[Hand, float], Awaitable[bool]] = wait
     successor: Callable[..., tuple[str, RunConfig] | None] = successor
+    bounds: Bounds = Bounds()
+    in_turn: bool = True
+    alone: asyncio.Lock = field(default_factory=asyncio.Lock)
+    takes_doubts: Callable[[Hand, ActiveRun], bool] = asks_a_probe
+
+    @property
+    def run_starts_max(self) -> int:
+        most = self.bounds.run_starts
+        return max(RUN_STARTS_MAX, self.lost_answers_max + 1) if most is None else most
+
+    @property
+    def lost_answers_max(self) -> int:
+        most = self.bounds.lost_answers
+        return self.model_attempts_max if most is None else most
 
     def now(self) -> int:
         """The store's clock, in microseconds since 1970: every process on a log goes by the same."""
@@ -104,8 +139,17 @@ class Hand:
         return bool(done.events)
 
     async def take(self, run: ActiveRun) -> None:
-        """Take the run as it was seen. Raises `StaleFence` when somebody else has taken it since."""
-        command = StartRun(thread_id=self.thread_id, run_id=self.run_id, fence=run.fence, claim=self.of.claim)
+        """Take the run as it was seen, or end it if it was taken too often without making progress.
+
+        Raises `StaleFence` when somebody else has taken it since.
+        """
+        command = StartRun(
+            thread_id=self.thread_id,
+            run_id=self.run_id,
+            fence=run.fence,
+            claim=self.of.claim,
+            starts_max=self.of.run_starts_max,
+        )
         if not await self.do(command):
             self.fence = -1
 

@@ -11,7 +11,7 @@ from typing import TypeAlias
 from clew.bus import AnswerDropped, Bus, CallPreview, ReasoningPreview, TextPreview
 from clew.engine.counting import reasoning_tokens, text_tokens
 from clew.errors import ProviderFailed
-from clew.events.content import Content, Refusal, Text, Tokens
+from clew.events.content import Content, Refusal, Text
 from clew.events.price import Price
 from clew.events.run import RunConfig
 from clew.events.tool import Executor, HandingOver
@@ -19,7 +19,7 @@ from clew.ids import new_id
 from clew.providers.base import Answer, CallPiece, Prompt, Provider, ReasoningPiece, TextPiece, UsageSoFar
 from clew.providers.renderers import sent_back
 from clew.rules.commands import RecordAnswer
-from clew.rules.parts import AnsweredCall, AnsweredMessage
+from clew.rules.parts import AnsweredCall, AnsweredMessage, AnsweredReasoning
 
 
 @dataclass(slots=True)
@@ -148,12 +148,7 @@ def answer_command(
         provider_ids=answer.provider_ids,
         first_token_ms=attempt.first_token_ms,
         duration_ms=attempt.elapsed_ms(),
-        reasoning_provider=config.provider,
-        reasoning_model=config.model,
-        reasoning_id=new_id("rs"),
-        reasoning=answer.reasoning,
-        reasoning_origin=prompt.origin,
-        reasoning_tokens=_reasoning(answer, config.model, renderer),
+        reasoning=_reasoning(answer, prompt, renderer),
         message=message,
         calls=calls,
         price=price,
@@ -186,11 +181,20 @@ def _calls(answer: Answer, attempt: Attempt, config: RunConfig, ways: Ways) -> t
     return tuple(calls)
 
 
-def _reasoning(answer: Answer, model: str, renderer: str) -> Tokens | None:
-    """What it takes in later contexts: what does not go back to the provider takes no room there."""
-    blocks = sent_back(renderer, answer.reasoning)
+def _reasoning(answer: Answer, prompt: Prompt, renderer: str) -> AnsweredReasoning | None:
+    """Its tokens are what it takes in later contexts: what does not go back to the provider takes no room there."""
+    if not answer.reasoning:
+        return None
+    config, blocks = prompt.config, sent_back(renderer, answer.reasoning)
     reported = answer.usage.reasoning if answer.usage is not None else 0
-    return reasoning_tokens(blocks, reported, model) if blocks else None
+    return AnsweredReasoning(
+        item_id=new_id("rs"),
+        provider=config.provider,
+        blocks=answer.reasoning,
+        model=config.model,
+        origin=prompt.origin,
+        tokens=reasoning_tokens(blocks, reported, config.model) if blocks else None,
+    )
 
 
 def _content(answer: Answer) -> Content:

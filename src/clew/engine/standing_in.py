@@ -11,6 +11,7 @@ from typing import TypeAlias
 
 import orjson
 
+from clew import exact_json
 from clew.engine.tools import Result, ServerTool, Toolbox, ToolCallInfo
 from clew.events.base import Recorded
 from clew.events.run import Rerun, RunConfig
@@ -84,10 +85,10 @@ def _result(reader: Reader, answered: int) -> Iterator[Result]:
 
 
 def _key(call: ToolCalled) -> tuple[str, bytes]:
-    """Arguments in another order are the same arguments."""
+    """Arguments in another order are the same arguments; what is no JSON, or nested too deeply, is what it is."""
     try:
-        return call.name, orjson.dumps(orjson.loads(call.arguments), option=orjson.OPT_SORT_KEYS)
-    except orjson.JSONDecodeError:
+        return call.name, exact_json.dumps(exact_json.loads(call.arguments), option=orjson.OPT_SORT_KEYS)
+    except (orjson.JSONDecodeError, orjson.JSONEncodeError, RecursionError):
         return call.name, call.arguments.encode()
 
 

@@ -10,13 +10,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 
 from clew.engine.claiming import Claims
 from clew.engine.driving import drive
 from clew.engine.ending import end
+from clew.engine.error_text import told, traced
 from clew.engine.hand import Driving, Hand
-from clew.errors import ClewError, Refused, StaleFence, StoreLost
+from clew.errors import ClewError, StaleFence, StoreFailed, StoreLost
 from clew.events.base import Event, Recorded
 from clew.events.run import RunCancelled, RunCancelRequested, RunExpired, RunQueued
 from clew.events.tool import ToolConfirmed, ToolReturned, ToolSettled
@@ -28,6 +31,8 @@ _SWEEP_RUNS_MAX = 1_000
 # So that one worker does not take all that is waiting while others have nothing to do.
 _CLAIM_RUNS_MAX = 50
 _AGAIN_SECONDS = 0.5
+# A run that this process could neither drive nor end so often is left alone here, until something happens to it.
+_FAULTS_MAX = 5
 RUNS_MAX = 2_000
 
 logger = logging.getLogger(__name__)
@@ -41,6 +46,7 @@ class Worker:
         self._hands: dict[str, Hand] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._again: dict[str, int | None] = {}
+        self._faults: Counter[str] = Counter()
         self._claims = None if alone else Claims(driving)
         self._looked_back = False
         self._stopping = False
@@ -91,6 +97,7 @@ class Worker:
                     pass
 
     def _want(self, thread_id: str, run_id: str, queued: RunQueued | None = None) -> None:
+        self._faults.pop(run_id, None)
         if self._claims is None:
             self._take(thread_id, run_id, queued)
         else:
@@ -101,7 +108,7 @@ class Worker:
             # Its driver may be about to leave; once it has, it is looked at again.
             self._again[run_id] = claimed
             return
-        if len(self._hands) >= RUNS_MAX or self._stopping:
+        if len(self._hands) >= RUNS_MAX or self._stopping or self._faults[run_id] >= _FAULTS_MAX:
             return
         hand = self._hands[run_id] = Hand(self._driving, thread_id, run_id, queued, claimed)
         task = self._tasks[run_id] = asyncio.create_task(self._drive(hand))
@@ -120,30 +127,41 @@ class Worker:
                 # It may come back, and the run be still ours: its fence tells.
                 logger.warning("run %s waits for the store", hand.run_id)
                 await asyncio.sleep(_AGAIN_SECONDS)
-            except Exception as error:
+            except BaseException as error:
+                if _ends_us(error):
+                    raise
                 # A fault of ours must not leave the thread locked: the run ends, and says what happened.
-                logger.exception("run %s broke off", hand.run_id)
+                logger.error("run %s broke off\n%s", hand.run_id, traced(error))
                 return await self._break_off(hand, error)
 
-    async def _break_off(self, hand: Hand, error: Exception) -> None:
+    async def _break_off(self, hand: Hand, error: BaseException) -> None:
         try:
             run = hand.run()
             if run is not None and hand.fence == 0 and hand.claimed in (None, run.fence):
                 # Only who holds a run may end it: meanwhile it may have become somebody else's.
                 await hand.take(run)
             if run is not None and hand.fence > 0:
-                await hand.fail("server_error", f"the server had an error: {type(error).__name__}: {error}")
+                await hand.fail("server_error", f"the server had an error: {told(error)}")
+            self._faults.pop(hand.run_id, None)
         except StaleFence:
             logger.info("run %s is somebody else's now", hand.run_id)
-        except ClewError as why:
+        except (StoreFailed, StoreLost) as why:
+            # What the store refuses now it may take later.
             logger.error("run %s could not be ended; it is tried again: %s", hand.run_id, why)
+        except Exception as why:
+            self._count_fault(hand.run_id, "could not be ended", why)
+
+    def _count_fault(self, run_id: str, what: str, error: Exception) -> None:
+        """So that nothing which goes wrong each time is done for ever."""
+        self._faults[run_id] += 1
+        left_alone = self._faults[run_id] >= _FAULTS_MAX
+        then = "it is left alone until something happens to it" if left_alone else "it is tried again"
+        logger.error("run %s %s; %s\n%s", run_id, what, then, traced(error))
 
     async def _sweep_for_ever(self) -> None:
         while True:
-            try:
+            async with _kept_up("looking for runs failed"):
                 await self._sweep()
-            except ClewError as why:
-                logger.error("looking for runs failed; tried again in %s s: %s", _SWEEP_SECONDS, why)
             await asyncio.sleep(_SWEEP_SECONDS)
 
     async def _sweep(self) -> None:
@@ -161,11 +179,9 @@ class Worker:
     async def _claim_for_ever(self, claims: Claims) -> None:
         while True:
             claims.wanted.clear()
-            try:
+            async with _kept_up("claiming runs failed"):
                 while not self._stopping and await self._claim(claims) == _CLAIM_RUNS_MAX:
                     pass
-            except ClewError as why:
-                logger.error("claiming runs failed; tried again in %s s: %s", _SWEEP_SECONDS, why)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(claims.wanted.wait(), _SWEEP_SECONDS)
 
@@ -179,14 +195,36 @@ class Worker:
     async def _renew_for_ever(self, claims: Claims) -> None:
         while True:
             await asyncio.sleep(self._driving.lease_seconds / 3)
-            try:
+            async with _kept_up("leases could not be renewed, so runs may go on elsewhere"):
                 await claims.renew(list(self._hands.values()))
-            except ClewError as why:
-                logger.error("leases could not be renewed; runs may go on elsewhere: %s", why)
 
     async def _expire(self, row: run_board.BoardRow) -> None:
+        if self._faults[row.run_id] >= _FAULTS_MAX:
+            return
         command = ExpireRun(thread_id=row.thread_id, run_id=row.run_id, now=self._driving.now())
         try:
             await self._driving.desk.on_thread(row.thread_id, lambda: command, actor=self._driving.worker)
-        except Refused as why:
-            logger.error("run %s could not expire: %s", row.run_id, why)
+        except (StoreFailed, StoreLost):
+            raise
+        except Exception as why:
+            self._count_fault(row.run_id, "could not expire", why)
+
+
+def _ends_us(error: BaseException) -> bool:
+    """Whether it is not a fault but what ends this task, or the process."""
+    if isinstance(error, asyncio.CancelledError):
+        task = asyncio.current_task()
+        # Else something was cancelled that the run waited for.
+        return task is not None and task.cancelling() > 0
+    return isinstance(error, (KeyboardInterrupt, SystemExit))
+
+
+@asynccontextmanager
+async def _kept_up(what: str) -> AsyncIterator[None]:
+    """What is done again and again is done again, whatever went wrong."""
+    try:
+        yield
+    except ClewError as why:
+        logger.error("%s; it is tried again: %s", what, why)
+    except Exception as error:
+        logger.error("%s; it is tried again\n%s", what, traced(error))

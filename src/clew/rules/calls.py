@@ -185,18 +185,18 @@ _INCOMPLETE = {"length": "max_tokens", "content_filter": "content_filter"}
 
 def _items(command: RecordAnswer, run: ActiveRun) -> list[ThreadStreamEvent]:
     events: list[ThreadStreamEvent] = []
-    if command.reasoning:
+    if (reasoning := command.reasoning) is not None:
         events.append(
             ReasoningRecorded(
                 run_id=run.run_id,
                 fence=run.fence,
                 model_call_id=command.model_call_id,
-                item_id=command.reasoning_id,
-                provider=command.reasoning_provider,
-                blocks=command.reasoning,
-                model=command.reasoning_model,
-                origin=command.reasoning_origin,
-                tokens=command.reasoning_tokens,
+                item_id=reasoning.item_id,
+                provider=reasoning.provider,
+                blocks=reasoning.blocks,
+                model=reasoning.model,
+                origin=reasoning.origin,
+                tokens=reasoning.tokens,
             )
         )
     if (message := command.message) is not None:
@@ -297,14 +297,14 @@ def client_next(thread: Thread, run: ActiveRun) -> Sequence[ThreadStreamEvent]:
 
 
 def start_tool(command: StartTool, thread: Thread) -> Sequence[ThreadStreamEvent]:
-    """A call that was started and may have happened is started again only if that does no harm."""
+    """A call that was started and may have happened is started again only if that does no harm, and not for ever."""
     run = held(thread, command.run_id, command.fence)
     call = run.call(command.tool_call_id)
     if run.status == "cancelling" or call is None or call.status not in ("called", "started"):
         return []
     if call.executor != "server":
         return []
-    if call.status == "started" and call.effect == "once":
+    if (call.status == "started" and call.effect == "once") or call.starts >= command.starts_max:
         return []
     started = ToolStarted(
         run_id=run.run_id,

@@ -14,9 +14,18 @@ from clew.events.thread import ThreadSettings
 from clew.events.tool import Effect, SettledOutcome
 from clew.events.usage import Usage
 from clew.rules.contexts import Cut, RecordSummary
-from clew.rules.parts import AnsweredCall, AnsweredMessage, Claim, Confirmation, NewItem, NewMessage, ToolOutput
+from clew.rules.parts import (
+    AnsweredCall,
+    AnsweredMessage,
+    AnsweredReasoning,
+    Claim,
+    Confirmation,
+    NewItem,
+    NewMessage,
+    ToolOutput,
+)
 from clew.rules.standing import OnBudget
-from clew.rules.state import Thread
+from clew.rules.state import RUN_STARTS_MAX, TOOL_STARTS_MAX, Thread
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -179,12 +188,13 @@ class ExpireRun:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StartRun:
-    """`fence` is the one that the run is taken from."""
+    """`fence` is the one that the run is taken from. After `starts_max` starts without progress it ends."""
 
     thread_id: str
     run_id: str
     fence: int
     claim: Claim
+    starts_max: int = RUN_STARTS_MAX
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -274,27 +284,25 @@ class RecordAnswer:
     provider_ids: dict[str, str]
     first_token_ms: float | None
     duration_ms: float
-    reasoning_provider: str
-    reasoning_id: str
-    reasoning: tuple[str, ...]
+    reasoning: AnsweredReasoning | None
     message: AnsweredMessage | None
     calls: tuple[AnsweredCall, ...]
     price: Price | None = None
     pricing_context: PricingContext = field(default_factory=dict)
     stop_sequence: str | None = None
-    reasoning_model: str | None = None
-    reasoning_origin: str | None = None
-    reasoning_tokens: Tokens | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StartTool:
+    """A call that was started `starts_max` times and came to nothing is not started again."""
+
     thread_id: str
     run_id: str
     fence: int
     tool_call_id: str
     effect: Effect
     idempotency_key: str
+    starts_max: int = TOOL_STARTS_MAX
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

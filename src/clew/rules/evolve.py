@@ -56,7 +56,7 @@ from clew.events.tool import (
 )
 from clew.events.usage import NO_USAGE
 from clew.rules.standing import TAKEN
-from clew.rules.state import ActiveRun, CallStatus, ModelCall, OpenCall, RunStatus, Summary, Thread
+from clew.rules.state import BY_PROBE, ActiveRun, CallStatus, ModelCall, OpenCall, RunStatus, Summary, Thread
 
 
 def evolve(thread: Thread, event: ThreadStreamEvent) -> Thread:
@@ -236,9 +236,9 @@ def _run_under_way(
     match event:
         case RunStarted(fence=fence, attempt=attempt):
             status: RunStatus = "cancelling" if run.status == "cancelling" else "in_progress"
-            return replace(run, status=status, fence=fence, attempts=attempt)
+            return replace(run, status=status, fence=fence, attempts=attempt, starts=run.starts + 1)
         case RunReconfigured(config=config):
-            return replace(run, limits=config.limits, reconfigured=run.reconfigured + 1)
+            return replace(run, limits=config.limits, reconfigured=run.reconfigured + 1, starts=0)
         case RunActionRequired():
             return replace(run, status="requires_action")
         case RunCancelRequested():
@@ -261,7 +261,7 @@ def _model(
             spent = run.usage.plus(usage or NO_USAGE)
             # A summary is what a step needs, and no step.
             more = 0 if _purpose(run) == "summary" else 1
-            return replace(run, model_call=None, steps=run.steps + more, usage=spent, budget_until=None)
+            return replace(run, model_call=None, steps=run.steps + more, usage=spent, budget_until=None, starts=0)
         case ModelFailed(model_call_id=model_call_id, attempt=attempt, usage=usage, final=final):
             # What was not sent is no attempt that could have come to anything.
             made = attempt - 1 if event.code == TAKEN else attempt
@@ -284,23 +284,36 @@ def _tool(run: ActiveRun, event: ToolEvent) -> ActiveRun:
         case ToolCalled():
             return replace(run, calls=(*run.calls, _open_call(event)))
         case ToolConfirmed(allowed=allowed):
-            # A call that was denied fails in the same append.
-            return _requeued_when_answered(_with_call(run, event.tool_call_id, status="called")) if allowed else run
+            answered = replace(run, starts=0)
+            if not allowed:
+                # It fails in the same append.
+                return answered
+            return _requeued_when_answered(_with_call(answered, event.tool_call_id, status="called"))
         case ToolStarted(attempt=attempt, effect=effect):
             return _with_call(run, event.tool_call_id, status="started", attempts=attempt, effect=effect)
         case ToolInDoubt():
             return _with_call(run, event.tool_call_id, status="in_doubt")
         case ToolReturned() | ToolFailed():
-            return _requeued_when_answered(_with_call(run, event.tool_call_id, status="answered"))
-        case ToolSettled(outcome=outcome):
-            status = "called" if outcome == "did_not_happen" else "answered"
-            settled = _with_call(run, event.tool_call_id, status=status)
+            answered = replace(run, starts=0)
+            return _requeued_when_answered(_with_call(answered, event.tool_call_id, status="answered"))
+        case ToolSettled():
+            settled = _settled(run, event)
             waited = run.status == "in_progress" and not settled.in_doubt
             return replace(settled, status="queued") if waited else settled
         case ToolReplaced() | ToolImported():
             return run
         case _:
             assert_never(event)
+
+
+def _settled(run: ActiveRun, event: ToolSettled) -> ActiveRun:
+    """A call that a probe has made again counts as started as often as before; that alone is no progress of the run."""
+    if event.outcome != "did_not_happen":
+        return replace(_with_call(run, event.tool_call_id, status="answered"), starts=0)
+    call = run.call(event.tool_call_id)
+    if call is None or event.by == BY_PROBE:
+        return _with_call(run, event.tool_call_id, status="called")
+    return replace(_with_call(run, event.tool_call_id, status="called", attempts_settled=call.attempts), starts=0)
 
 
 def _open_call(event: ToolCalled) -> OpenCall:

@@ -29,6 +29,12 @@ class RunTools:
 
     calls: tuple[OpenCall, ...]
 
+    @property
+    def in_turn(self) -> bool:
+        """Whether they are to be made one after the other: if a process died, one of them may be what ended it, and
+        the others should not be started as often as that one is."""
+        return any(call.attempts for call in self.calls)
+
 
 @dataclass(frozen=True, slots=True)
 class HandOver:

@@ -86,6 +86,18 @@ class AnsweredMessage:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AnsweredReasoning:
+    """`model` is the one that was asked. `origin` is its server, where the provider may be anybody's."""
+
+    item_id: str
+    provider: str
+    blocks: tuple[str, ...]
+    model: str | None = None
+    origin: str | None = None
+    tokens: Tokens | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AnsweredCall:
     tool_call_id: str
     step_id: str

@@ -7,6 +7,7 @@ A run that ends closes what is open, in the same append: a model call that waits
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import assert_never
 
 from clew.errors import CallsUnanswered, NothingToRun, RunEnded, RunUnderWay, StaleFence, ThreadBusy
@@ -142,7 +143,13 @@ def start(command: StartRun, thread: Thread) -> Sequence[ThreadStreamEvent]:
     run = thread.run
     if run is None or run.run_id != command.run_id or run.status in ("requires_action", "cancelling"):
         return []
-    return [taken(held(thread, command.run_id, command.fence), command.claim)]
+    started = taken(held(thread, command.run_id, command.fence), command.claim)
+    if run.starts < command.starts_max:
+        return [started]
+    # Whoever takes it only ends it: else it would be taken for ever.
+    message = told.no_progress(run.starts)
+    failed = RunFailed(run_id=run.run_id, usage=run.usage, code="server_error", message=message)
+    return [started, *closing(replace(run, fence=started.fence), failed, "run_failed")]
 
 
 def taken(run: ActiveRun, claim: Claim) -> RunStarted:

@@ -13,10 +13,24 @@ from clew.events.usage import NO_USAGE, Usage
 RunStatus: TypeAlias = Literal["queued", "in_progress", "requires_action", "cancelling"]
 CallStatus: TypeAlias = Literal["unconfirmed", "called", "started", "in_doubt", "answered"]
 
+# So often a call is started at most if the process ends each time while the tool runs. When processes are replaced one
+# after the other, as in a deployment, an innocent call may be hit by two or three of these ends; five in a row are
+# more than that, and whoever looks after the processes can bear five restarts.
+TOOL_STARTS_MAX = 5
+# So often a run is taken at most without making progress. Calls of tools and of the model have lower bounds of their
+# own; this one is for whatever else may go wrong.
+RUN_STARTS_MAX = 10
+# Who settles a call that is in doubt where no person does.
+BY_PROBE, BY_POLICY = "probe", "policy tell_model"
+
 
 @dataclass(frozen=True, slots=True)
 class OpenCall:
-    """A tool call of the step that is under way. One that `hands_over` is made when all others are answered."""
+    """A tool call of the step that is under way. One that `hands_over` is made when all others are answered.
+
+    `attempts` counts how often it was started; of these, `attempts_settled` were so when a person last said that the
+    call had not happened, and was to be made again.
+    """
 
     tool_call_id: str
     step_id: str
@@ -26,6 +40,12 @@ class OpenCall:
     attempts: int = 0
     effect: Effect | None = None
     hands_over: bool = False
+    attempts_settled: int = 0
+
+    @property
+    def starts(self) -> int:
+        """How often it was started and came to nothing, since a person last had it made again."""
+        return self.attempts - self.attempts_settled
 
     @property
     def awaits_client(self) -> bool:
@@ -65,7 +85,8 @@ class ModelCall:
 class ActiveRun:
     """`changed`: what was changed of the thread since a summary was last asked for; None: too much to be remembered.
     `budget_until` is set while it waits for room in a budget: until when, in microseconds. `reconfigured` counts how
-    often its client has given it another configuration.
+    often its client has given it another configuration. `starts` counts how often it was taken since it last made
+    progress: since the model answered, a tool call had a result, or somebody answered what it waited for.
     """
 
     run_id: str
@@ -81,6 +102,7 @@ class ActiveRun:
     changed: tuple[str, ...] | None = ()
     budget_until: int | None = None
     reconfigured: int = 0
+    starts: int = 0
 
     def call(self, tool_call_id: str) -> OpenCall | None:
         return next((call for call in self.calls if call.tool_call_id == tool_call_id), None)

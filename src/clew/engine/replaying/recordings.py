@@ -57,12 +57,14 @@ from clew.events.tool import (
     ToolSettled,
     ToolStarted,
 )
+from clew.log.codec import EVENT_BYTES_MAX
 from clew.providers.base import Answer, CalledTool
 from clew.providers.summaries import answer_of
 from clew.rules.standing import REACHED, TAKEN
+from clew.rules.state import BY_POLICY, BY_PROBE
 
 _END_REASONS = ("run_cancelled", "run_expired", "run_failed", "run_incomplete", "run_completed")
-_BY_POLICY = ("probe", "policy tell_model")
+_BY_POLICY = (BY_PROBE, BY_POLICY)
 _LIMIT = re.compile(r"context_tokens allows (\d+)")
 _NO_PROVIDER = "no provider is called "
 _NO_TOOL = "is not available on this server any more"
@@ -332,9 +334,13 @@ class Recording:
 def _tool(name: str, effect: Effect, settled: ToolSettled | None, confirm: bool) -> ServerTool:
     if settled is None:
         return ServerTool(name, _nobody, effect, requires_confirmation=confirm)
-    if settled.by == "probe":
+    if settled.by == BY_PROBE:
         found: tuple[SettledOutcome, str] = (settled.outcome, settled.output)
-        return ServerTool(name, _nobody, effect, probe=lambda key: found, requires_confirmation=confirm)
+        # What it told was cut before it was recorded.
+        whole = EVENT_BYTES_MAX
+        return ServerTool(
+            name, _nobody, effect, output_bytes_max=whole, probe=lambda key: found, requires_confirmation=confirm
+        )
     return ServerTool(name, _nobody, effect, in_doubt="tell_model", requires_confirmation=confirm)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from bisect import bisect_right
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 
@@ -19,17 +19,14 @@ from clew.engine.hand import Driving, Hand
 from clew.engine.replaying.budgeting import RecordedBudgets
 from clew.engine.replaying.comparing import Difference, Names, differences
 from clew.engine.replaying.outside import deed
-from clew.engine.replaying.recordings import Recording, is_outcome, is_providers
+from clew.engine.replaying.recorded_answers import RecordedProvider, RecordedTools
+from clew.engine.replaying.recorded_bounds import recorded_bounds
+from clew.engine.replaying.recordings import Recording
 from clew.engine.replaying.stage import Stage
-from clew.engine.tools import Result, ServerTool, Toolbox, ToolCallInfo
-from clew.errors import Misconfigured, ProviderFailed, Refused
+from clew.errors import Refused
 from clew.events.base import Event, Recorded
-from clew.events.model import ContextAssembled, ModelAnswered, ModelCalled, ModelFailed
-from clew.events.run import RunConfig, RunExpired, RunQueued, RunStarted
-from clew.events.tool import ToolFailed, ToolInDoubt, ToolReturned
-from clew.log import Log
-from clew.providers.base import ModelInfo, Piece, Prompt, UsageSoFar
-from clew.providers.renderers import RENDERERS
+from clew.events.model import ContextAssembled, ModelCalled, ModelFailed
+from clew.events.run import RunExpired, RunQueued, RunStarted
 from clew.rules.commands import BeginModelCall, StartRun, ThreadCommand
 from clew.rules.moves import Await, next_move
 
@@ -127,24 +124,27 @@ class Rehearsal:
             desk=self.stage.desk,
             bus=Bus(),
             providers=self._providers(queued),
-            toolbox=_Tools(self),
+            toolbox=RecordedTools(self),
             worker=taking.worker if taking is not None else "replay",
             lease_seconds=taking.lease_seconds if taking is not None else 30.0,
             model_attempts_max=self.recording.attempts_max(queued.run_id, since),
             context_tokens=self.recording.context_tokens(queued.run_id, since),
             budgets=RecordedBudgets(self),
             pause=self._pause,
+            bounds=recorded_bounds(self.recording, queued.run_id, since),
+            in_turn=False,
+            takes_doubts=lambda *_: isinstance(self._next_event(), RunStarted),
             successor=lambda *_: self.recording.successor(self.version),
         )
         return _RehearsedHand(driving, self.recording.thread_id, queued.run_id, queued, fence=fence, play=self)
 
-    def _providers(self, queued: RunQueued) -> dict[str, _Provider]:
+    def _providers(self, queued: RunQueued) -> dict[str, RecordedProvider]:
         """Those that the server had, as far as the run asked for any."""
         config, since = queued.config, self.version
-        found = {name: _Provider(self) for name in self.recording.providers(queued.run_id, since)}
+        found = {name: RecordedProvider(self) for name in self.recording.providers(queued.run_id, since)}
         summarises = config.truncation.provider
         if summarises is not None and self.recording.has_summary_provider(queued.run_id, since):
-            found.setdefault(summarises, _Provider(self))
+            found.setdefault(summarises, RecordedProvider(self))
         return found
 
     # Where it stands
@@ -259,6 +259,10 @@ class Rehearsal:
 
     # Where the engine asks
 
+    async def answer(self, ready: Callable[[Event], bool], what: str) -> Event | None:
+        """What was recorded next, when it is what the hand that asks here waits for."""
+        return await self.until(_HAND.get(), ready, what)
+
     async def turn(self, hand: _RehearsedHand, command: ThreadCommand) -> None:
         """Before the engine does something: what others did first, and, of tools side by side, whose turn it is."""
         while True:
@@ -327,78 +331,3 @@ class Rehearsal:
 
 def _is_lost(event: Event) -> bool:
     return isinstance(event, ModelFailed) and event.code == "lost"
-
-
-class _Provider:
-    """Gives back what was recorded. It renders as the recorded run did, so that the digests can be compared."""
-
-    name = "recorded"
-
-    def __init__(self, play: Rehearsal) -> None:
-        self.renderer = next(iter(RENDERERS))
-        self._play = play
-
-    @property
-    def origin(self) -> str | None:
-        context = self._play.recording.context(self._play.version)
-        return context.origin if context is not None else None
-
-    def render(self, prompt: Prompt) -> bytes:
-        context = self._play.recording.context(self._play.version)
-        self.renderer = context.renderer if context is not None else self.renderer
-        render = RENDERERS.get(self.renderer)
-        if render is None:
-            raise Misconfigured(f"no renderer is called {self.renderer!r}; this log was written by a newer Clew")
-        return render(prompt)
-
-    async def call(self, body: bytes) -> AsyncGenerator[Piece]:
-        hand = _HAND.get()
-        came = await self._play.until(hand, is_providers, "the model's answer")
-        if isinstance(came, ModelFailed):
-            if came.usage is not None:
-                yield UsageSoFar(came.usage, came.usage_reported or {}, pricing_context=came.pricing_context)
-            raise ProviderFailed(
-                came.message,
-                code=came.code,
-                retryable=came.retryable,
-                retry_after_seconds=came.retry_after_seconds,
-                reached=came.usage_unknown,
-            )
-        assert isinstance(came, ModelAnswered)
-        yield self._play.recording.answer(self._play.version + 1)
-
-    async def models(self) -> list[ModelInfo]:
-        return []
-
-    async def close(self) -> None:
-        """Nothing is open."""
-
-
-class _Tools(Toolbox):
-    """Tools as they were declared when the run was recorded, which give back what they gave then."""
-
-    def __init__(self, play: Rehearsal) -> None:
-        super().__init__()
-        self._play = play
-
-    def get(self, name: str) -> ServerTool | None:
-        return self._play.recording.tool(name, self._play.version)
-
-    def for_run(self, config: RunConfig, log: Log) -> Toolbox:
-        """What stood in for tools then is recorded, too."""
-        return self
-
-    async def execute(self, tool: ServerTool, arguments: str, info: ToolCallInfo) -> Result:
-        def mine(event: Event) -> bool:
-            return is_outcome(event) and getattr(event, "tool_call_id", None) == info.tool_call_id
-
-        came = await self._play.until(_HAND.get(), mine, f"the result of {tool.name}")
-        match came:
-            case ToolReturned():
-                return Result(came.output, came.duration_ms or 0.0, bytes_whole=came.bytes_whole)
-            case ToolInDoubt(reason=reason):
-                return Result(reason, 0.0, "timeout", unknown=True)
-            case ToolFailed(reason=("error" | "timeout" | "arguments") as failure):
-                return Result(came.output, came.duration_ms or 0.0, failure)
-            case _:
-                raise AssertionError(f"{came} is no outcome")

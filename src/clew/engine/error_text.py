@@ -1,0 +1,51 @@
+"""What an error of somebody else's code is told as: a text that can be stored, whatever the error is."""
+
+from __future__ import annotations
+
+import re
+import traceback
+from collections.abc import Callable
+
+from pydantic import ValidationError
+
+TEXT_CHARS_MAX = 500
+_TRACE_CHARS_MAX = 20_000
+# Halves of surrogate pairs are no text, and PostgreSQL stores no NUL in one.
+_NOT_STORABLE = re.compile("[\x00\ud800-\udfff]")
+
+
+def told(error: BaseException) -> str:
+    """The error's class and text. Never raises, though the error's own methods may."""
+    name = _made(lambda: type(error).__name__) or "an error without a name"
+    text = _made(lambda: _text_of(error))
+    if text is None:
+        return storable(f"{name}, whose text cannot be written")
+    return storable(f"{name}: {text}" if text else name)
+
+
+def traced(error: BaseException) -> str:
+    """The same with where it was raised, for the log. Never raises either."""
+    return _made(lambda: "".join(traceback.format_exception(error)).rstrip(), _TRACE_CHARS_MAX) or told(error)
+
+
+def storable(text: str, chars_max: int = TEXT_CHARS_MAX) -> str:
+    """The beginning of a text, with U+FFFD for what cannot be stored."""
+    # As an exact `str`: a subclass might do anything when it is made part of another text.
+    return _NOT_STORABLE.sub("\ufffd", str.__getitem__(text, slice(chars_max)))
+
+
+def told_faults(error: ValidationError) -> str:
+    """What pydantic found wrong, without the lines about where to read more."""
+    return "; ".join(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors())
+
+
+def _text_of(error: BaseException) -> str:
+    return told_faults(error) if isinstance(error, ValidationError) else str(error)
+
+
+def _made(make: Callable[[], str], chars_max: int = TEXT_CHARS_MAX) -> str | None:
+    try:
+        return storable(make(), chars_max)
+    except BaseException:
+        # It is somebody else's method that raised, and what it raised may be as bad.
+        return None
