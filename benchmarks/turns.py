@@ -18,15 +18,8 @@ from clew.events.model import ContextTokens, ItemRange, Manifest
 from clew.events.run import RunConfig, Tool
 from clew.events.usage import Usage
 from clew.ids import new_id
-from clew.rules.commands import (
-    AppendMessages,
-    BeginModelCall,
-    CreateThread,
-    QueueRun,
-    RecordAnswer,
-    SubmitToolOutputs,
-    ThreadCommand,
-)
+from clew.rules.commands import AppendMessages, CreateThread, QueueRun, SubmitToolOutputs, ThreadCommand
+from clew.rules.model_commands import BeginModelCall, RecordAnswer
 from clew.rules.parts import AnsweredCall, AnsweredMessage, Claim, ToolOutput
 
 QUESTION_CHARS = 200

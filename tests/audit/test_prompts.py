@@ -28,6 +28,7 @@ from clew.providers import openai, scripted
 from clew.providers.base import Prompt
 from clew.providers.renderers import RENDERERS
 from clew.rules import commands as c
+from clew.rules import model_commands as m
 from clew.rules import parts as p
 from clew.rules.state import Thread
 from clew.rules.thread import thread_rules
@@ -78,7 +79,7 @@ class Asking(World):
         except ContextTooLarge:
             return self._append(thread)
         body = RENDERERS["openai-chat/1"](Prompt(config, context.items, context.max_output_tokens))
-        return c.BeginModelCall(
+        return m.BeginModelCall(
             thread_id=self.thread_id,
             run_id=run.run_id,
             fence=run.fence,
@@ -106,7 +107,7 @@ async def live(house: House, random: Random, commands: int) -> None:
             worlds.append(await fork(house, random.choice(worlds), f"fork{number}"))
         world = random.choice(worlds)
         command = world.command(house.desk.thread(world.thread_id))
-        if isinstance(command, c.BeginModelCall) and random.random() < 0.5:
+        if isinstance(command, m.BeginModelCall) and random.random() < 0.5:
             other = random.choice([world, *worlds])
             await give(house, other, other._message(house.desk.thread(other.thread_id)))
         if not isinstance(command, c.DeleteThread):

@@ -20,6 +20,7 @@ from clew.events.run import RunConfig, Truncation
 from clew.events.usage import NO_USAGE, Usage
 from clew.prices import Override, Prices
 from clew.rules import commands as c
+from clew.rules import model_commands as m
 from clew.rules import parts as p
 from clew.rules.state import Thread
 from clew.rules.thread import thread_rules
@@ -177,7 +178,7 @@ class Talk:
 
     async def _call(self, run_id: str, fence: int, config: RunConfig, context: Context) -> None:
         await self.do(
-            c.BeginModelCall(
+            m.BeginModelCall(
                 thread_id=self.thread_id,
                 run_id=run_id,
                 fence=fence,
@@ -203,7 +204,7 @@ class Talk:
     async def _fail(self, run_id: str, fence: int, config: RunConfig, context: Context) -> None:
         lost = self.random.random() < 0.5
         await self.do(
-            c.FailModelCall(
+            m.FailModelCall(
                 thread_id=self.thread_id,
                 run_id=run_id,
                 fence=fence,
@@ -217,7 +218,7 @@ class Talk:
         )
         call = self._model_call_id()
         await self.do(
-            c.RetryModelCall(
+            m.RetryModelCall(
                 thread_id=self.thread_id,
                 run_id=run_id,
                 fence=fence,
@@ -252,7 +253,7 @@ class Talk:
             tokens=text_tokens(said),
         )
         await self.do(
-            c.RecordAnswer(
+            m.RecordAnswer(
                 thread_id=self.thread_id,
                 run_id=run_id,
                 fence=fence,

@@ -19,14 +19,9 @@ from clew.events.run import RunActionRequired, RunCancelRequested, RunConfig, Ru
 from clew.events.thread import ThreadCreated
 from clew.events.tool import Effect, Executor, ToolCalled, ToolFailed, ToolInDoubt, ToolReturned, ToolStarted
 from clew.events.usage import Usage
-from clew.rules.commands import (
-    BeginModelCall,
-    FailModelCall,
-    FinishTool,
-    QueueRun,
-    RecordAnswer,
-)
+from clew.rules.commands import FinishTool, QueueRun
 from clew.rules.contexts import Cut
+from clew.rules.model_commands import BeginModelCall, FailModelCall, RecordAnswer
 from clew.rules.parts import AnsweredCall, AnsweredMessage, AnsweredReasoning, Claim, NewMessage, ToolOutput
 
 T, R, MC = "thread_1", "run_1", "mc_1"

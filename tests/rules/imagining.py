@@ -21,6 +21,7 @@ from clew.events.tool import Effect, SettledOutcome, ToolCalled, ToolImported, T
 from clew.events.usage import Usage
 from clew.prices import Override, Prices
 from clew.rules import commands as c
+from clew.rules import model_commands as m
 from clew.rules import parts as p
 from clew.rules.contexts import Cut
 from clew.rules.state import ActiveRun, Thread
@@ -234,7 +235,7 @@ class World:
         if waiting and choice < 9:
             return self._model_failure(thread)
         if failed and choice < 5:
-            return c.RetryModelCall(
+            return m.RetryModelCall(
                 thread_id=self.thread_id,
                 run_id=self._run_id(thread),
                 fence=self._fence(thread),
@@ -258,7 +259,7 @@ class World:
                 limit=5,
                 limit_name="max_prompt_tokens",
             )
-        return c.BeginModelCall(
+        return m.BeginModelCall(
             thread_id=self.thread_id,
             run_id=self._run_id(thread),
             fence=self._fence(thread),
@@ -278,7 +279,7 @@ class World:
 
     def _model_failure(self, thread: Thread) -> c.ThreadCommand:
         final, usage = self.random.random() < 0.3, self._usage()
-        return c.FailModelCall(
+        return m.FailModelCall(
             thread_id=self.thread_id,
             run_id=self._run_id(thread),
             fence=self._fence(thread),
@@ -317,7 +318,7 @@ class World:
         model = self.random.choice("mmn")
         has_message = not calls or self.random.random() < 0.5
         thought = p.AnsweredReasoning(item_id=self.new_id("rs"), provider="scripted", blocks=('{"a":1}',))
-        return c.RecordAnswer(
+        return m.RecordAnswer(
             thread_id=self.thread_id,
             run_id=self._run_id(thread),
             fence=self._fence(thread),

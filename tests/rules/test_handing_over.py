@@ -9,7 +9,8 @@ from clew.events import ThreadStreamEvent
 from clew.events.run import RunCompleted, RunHandedOff, RunQueued
 from clew.events.tool import HandingOver, ToolFailed, ToolReturned
 from clew.events.usage import Usage
-from clew.rules.commands import BeginModelCall, HandOff
+from clew.rules.commands import HandOff
+from clew.rules.model_commands import BeginModelCall
 from clew.rules.moves import Await, HandOver, RunTools, next_move
 from clew.rules.thread import thread_rules
 from tests.rules.example import (

@@ -6,8 +6,8 @@ from clew.events.model import ContextAssembled, ContextTruncated, ModelAnswered,
 from clew.events.run import RunActionRequired, RunCompleted, RunFailed, RunIncomplete
 from clew.events.tool import ToolCalled, ToolFailed
 from clew.events.usage import Usage
-from clew.rules.commands import RetryModelCall
 from clew.rules.contexts import Cut
+from clew.rules.model_commands import RetryModelCall
 from clew.rules.thread import thread_rules
 from tests.rules.example import (
     ASKED,

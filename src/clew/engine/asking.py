@@ -19,7 +19,7 @@ from clew.events.run import RunConfig
 from clew.ids import new_id
 from clew.providers.base import Answer, Provider, UsageSoFar
 from clew.providers.renderers import omitted
-from clew.rules.commands import BeginModelCall, FailModelCall, RetryModelCall
+from clew.rules.model_commands import BeginModelCall, FailModelCall, RetryModelCall
 from clew.rules.state import ActiveRun
 
 logger = logging.getLogger(__name__)

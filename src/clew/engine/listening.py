@@ -18,7 +18,7 @@ from clew.events.tool import Executor, HandingOver
 from clew.ids import new_id
 from clew.providers.base import Answer, CallPiece, Prompt, Provider, ReasoningPiece, TextPiece, UsageSoFar
 from clew.providers.renderers import sent_back
-from clew.rules.commands import RecordAnswer
+from clew.rules.model_commands import RecordAnswer
 from clew.rules.parts import AnsweredCall, AnsweredMessage, AnsweredReasoning
 
 

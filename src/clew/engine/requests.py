@@ -19,8 +19,8 @@ from clew.events.tool import HandingOver
 from clew.ids import new_id
 from clew.providers.base import Answer, Prompt, Provider, origin_of
 from clew.providers.summaries import summary_of
-from clew.rules.commands import FailModelCall, RecordAnswer
 from clew.rules.contexts import Cut, RecordSummary
+from clew.rules.model_commands import FailModelCall, RecordAnswer
 from clew.rules.state import ActiveRun
 
 _BROKEN_OFF = ("length", "content_filter")

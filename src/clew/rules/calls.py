@@ -31,16 +31,8 @@ from clew.events.tool import (
 )
 from clew.events.usage import NO_USAGE, Usage
 from clew.rules import told
-from clew.rules.commands import (
-    BeginModelCall,
-    DoubtTool,
-    FailModelCall,
-    FinishTool,
-    RecordAnswer,
-    RetryModelCall,
-    SettleTool,
-    StartTool,
-)
+from clew.rules.commands import DoubtTool, FinishTool, SettleTool, StartTool
+from clew.rules.model_commands import BeginModelCall, FailModelCall, RecordAnswer, RetryModelCall
 from clew.rules.parts import AnsweredCall
 from clew.rules.runs import closing, held, taken
 from clew.rules.state import ActiveRun, CallStatus, OpenCall, Thread

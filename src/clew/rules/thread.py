@@ -15,7 +15,6 @@ from clew.events.thread import ThreadChanged, ThreadConfigured, ThreadCreated, T
 from clew.rules import answering, calls, forks, handing_over, runs, spending, summaries
 from clew.rules.commands import (
     AppendMessages,
-    BeginModelCall,
     ChangeMessage,
     ChangeRun,
     ChangeThread,
@@ -26,18 +25,15 @@ from clew.rules.commands import (
     EditMessage,
     EndIncomplete,
     ExpireRun,
-    FailModelCall,
     FailRun,
     FinishCancel,
     FinishTool,
     ForkThread,
     HandOff,
     QueueRun,
-    RecordAnswer,
     RemoveMessage,
     ReplaceToolOutput,
     RequestCancel,
-    RetryModelCall,
     SettleTool,
     StartRun,
     StartTool,
@@ -47,6 +43,7 @@ from clew.rules.commands import (
 from clew.rules.contexts import RecordSummary
 from clew.rules.decider import Decider
 from clew.rules.evolve import evolve
+from clew.rules.model_commands import BeginModelCall, FailModelCall, RecordAnswer, RetryModelCall
 from clew.rules.standing import AwaitBudget, StopAtBudget, WarnOfBudget
 from clew.rules.state import Thread
 

@@ -27,7 +27,8 @@ from clew.errors import Refused
 from clew.events.base import Event, Recorded
 from clew.events.model import ContextAssembled, ModelCalled, ModelFailed
 from clew.events.run import RunExpired, RunQueued, RunStarted
-from clew.rules.commands import BeginModelCall, StartRun, ThreadCommand
+from clew.rules.commands import StartRun, ThreadCommand
+from clew.rules.model_commands import BeginModelCall
 from clew.rules.moves import Await, next_move
 
 # The engine is never that slow: who waits for longer waits for what does not come.
