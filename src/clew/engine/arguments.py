@@ -46,9 +46,9 @@ def bound(function: Callable[..., Any], arguments: str, info: object) -> Callabl
 
 
 def read(arguments: str) -> dict[str, Any]:
-    """The JSON object of that text; no text is an empty one. Raises `InvalidArguments`."""
+    """The JSON object of that text; no text, and null, is an empty one. Raises `InvalidArguments`."""
     try:
-        given = _value_of(arguments) if arguments.strip() else {}
+        given = {} if arguments.strip() in ("", "null") else _value_of(arguments)
     except json.JSONDecodeError as error:
         raise InvalidArguments(str(error)) from error
     if not isinstance(given, dict):
