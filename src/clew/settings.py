@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from clew.errors import Misconfigured
 
@@ -16,12 +17,24 @@ _DEFAULT_BASE_URLS = {
 PROVIDER_NAMES = tuple(_DEFAULT_BASE_URLS)
 
 
+def key_setting(provider: str) -> str:
+    return f"CLEW_{provider.upper()}_API_KEY"
+
+
+def url_setting(provider: str) -> str:
+    return f"CLEW_{provider.upper()}_BASE_URL"
+
+
 @dataclass(frozen=True, slots=True)
 class ProviderSettings:
     """`api_key` is never shown."""
 
     base_url: str
     api_key: str | None = field(default=None, repr=False)
+
+    def lacks_key(self, name: str) -> bool:
+        """Whether calls would only be refused: the provider's own servers want a key. Another server may want none."""
+        return self.api_key is None and urlsplit(self.base_url).hostname == urlsplit(_DEFAULT_BASE_URLS[name]).hostname
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,19 +96,16 @@ def from_environment(**flags: object) -> Settings:
 
 
 def _wanted(name: str) -> bool:
-    """OpenAI always. Of the others those that anything is set for: without them `anthropic/…` is a name that a gateway
-    in OpenAI's place may know, and nobody is asked for lists of models who would refuse."""
-    upper = name.upper()
-    settings = (f"CLEW_{upper}_BASE_URL", f"CLEW_{upper}_API_KEY", f"{upper}_API_KEY")
+    """OpenAI always. Of the others those that anything is set for."""
+    settings = (url_setting(name), key_setting(name), f"{name.upper()}_API_KEY")
     return name == "openai" or any(os.environ.get(setting) for setting in settings)
 
 
 def _provider(name: str) -> ProviderSettings:
-    upper = name.upper()
-    base_url = os.environ.get(f"CLEW_{upper}_BASE_URL") or _DEFAULT_BASE_URLS[name]
+    base_url = os.environ.get(url_setting(name)) or _DEFAULT_BASE_URLS[name]
     if not base_url.startswith(("http://", "https://")):
-        raise Misconfigured(f"CLEW_{upper}_BASE_URL is {base_url!r}; write it with http:// or https://")
-    key = os.environ.get(f"CLEW_{upper}_API_KEY") or os.environ.get(f"{upper}_API_KEY") or None
+        raise Misconfigured(f"{url_setting(name)} is {base_url!r}; write it with http:// or https://")
+    key = os.environ.get(key_setting(name)) or os.environ.get(f"{name.upper()}_API_KEY") or None
     return ProviderSettings(base_url.rstrip("/"), key)
 
 

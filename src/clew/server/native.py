@@ -252,7 +252,7 @@ def _command(engine: Engine, thread_id: str, body: EventToAppend) -> ThreadComma
             message = new_message(role, _parts(content), metadata=metadata)
             return AppendMessages(thread_id=thread_id, messages=(message,))
         case ThreadToChange(metadata=metadata, truncation=given):
-            return ChangeThread(thread_id=thread_id, metadata=metadata, truncation=truncation(given))
+            return ChangeThread(thread_id=thread_id, metadata=metadata, truncation=truncation(engine, given))
         case _:
             return _message_command(engine, thread_id, body)
 

@@ -15,6 +15,7 @@ from clew.errors import (
     KeyReused,
     Leaving,
     NoSuchPoint,
+    NoSuchProvider,
     NotFound,
     PastIsReadOnly,
     Refused,
@@ -123,6 +124,7 @@ _ERRORS: dict[type[ClewError], Callable[[Any], Fault]] = {
     NotFound: lambda error: Fault(404, f"{error.noun}: {error.id}"),
     ThreadBusy: lambda error: in_flight(),
     KeyReused: lambda _: Fault(400, "idempotency-key: it was used for a request with another body; take a new one"),
+    NoSuchProvider: lambda error: Fault(400, f"{error.where}: {error.asked!r} {error.why}"),
     NoSuchPoint: lambda error: Fault(400, f"{error.where}: {error.point!r} names no point. {_sentence(error.why)}"),
     PastIsReadOnly: lambda error: Fault(
         400, f"{error.where}: the past ({error.point!r}) is read-only; send what changes something without it"

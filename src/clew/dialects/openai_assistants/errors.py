@@ -15,6 +15,7 @@ from clew.errors import (
     Conflict,
     KeyReused,
     NoSuchPoint,
+    NoSuchProvider,
     NoSuchStrategy,
     NotFound,
     NothingToRun,
@@ -91,6 +92,10 @@ def _no_strategy(error: NoSuchStrategy) -> Fault:
     return Fault(400, message, param=error.where, code="invalid_value")
 
 
+def _no_provider(error: NoSuchProvider) -> Fault:
+    return Fault(400, _sentence(str(error)), param=error.where, code="provider_not_configured")
+
+
 def _past_is_read_only(error: PastIsReadOnly) -> Fault:
     message = (
         f"The past is read-only: '{error.where}' of this request is '{error.point}'."
@@ -120,6 +125,7 @@ _ERRORS: dict[type[ClewError], Callable[[Any], Fault]] = {
     ),
     NoSuchPoint: _no_point,
     NoSuchStrategy: _no_strategy,
+    NoSuchProvider: _no_provider,
     PastIsReadOnly: _past_is_read_only,
     TooLarge: _refused(str, code="request_too_large", status=413),
     Refused: _refused(str),
