@@ -13,15 +13,12 @@ import httpx2
 import pytest
 from openai import BadRequestError, OpenAI
 
-from clew.settings import PROVIDER_NAMES
 from tests.providers.calls import completion
 from tests.providers.raw_server import json_reply, serving
 from tests.rigs.commands import refused, shown, typed, verified
+from tests.rigs.output import UNSET
 from tests.rigs.processes import Server
 
-UNSET = {f"{name.upper()}_API_KEY": "" for name in PROVIDER_NAMES}
-UNSET |= {f"CLEW_{name.upper()}_{what}": "" for name in PROVIDER_NAMES for what in ("API_KEY", "BASE_URL")}
-UNSET |= {"CLEW_DEFAULT_PROVIDER": ""}
 ASKED: dict[str, Any] = {"thread": {"messages": [{"role": "user", "content": "Hello"}]}}
 
 
@@ -116,5 +113,5 @@ def test_chat_begins_no_thread_for_such_a_model(tmp_path: Path, monkeypatch: pyt
 
 def test_a_strategy_of_the_servers_that_needs_such_a_model_is_refused_at_start(tmp_path: Path) -> None:
     environment = {**UNSET, "CLEW_TRUNCATION": "summarise@anthropic/claude-5"}
-    with pytest.raises(RuntimeError, match="ended with 2"):
-        Server(tmp_path / "threads.db", environment=environment).start()
+    with pytest.raises(RuntimeError, match="ended with 2"), Server(tmp_path / "threads.db", environment=environment):
+        pytest.fail("it serves")

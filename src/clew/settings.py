@@ -15,6 +15,7 @@ _DEFAULT_BASE_URLS = {
     "mistral": "https://api.mistral.ai",
 }
 PROVIDER_NAMES = tuple(_DEFAULT_BASE_URLS)
+LOG_LEVELS = ("debug", "info", "warning", "error")
 
 
 def key_setting(provider: str) -> str:
@@ -45,7 +46,7 @@ class Settings:
     worker that is told to end has `grace_seconds` to finish what it has begun. `signing_key` is the file of the key
     that signs checkpoints; None: it is beside the store's file, or in the user's data folder. `prices` is the file of
     the operator's own prices, which come before those of the price table. `truncation` is the strategy of runs for
-    which nobody says one, as people write it.
+    which nobody says one, as people write it. `log_level` is the least important that a server or worker logs.
     """
 
     store: str
@@ -66,6 +67,7 @@ class Settings:
     truncation: str | None = None
     signing_key: Path | None = None
     prices: Path | None = None
+    log_level: str = "info"
 
 
 def default_store() -> str:
@@ -90,6 +92,7 @@ def from_environment(**flags: object) -> Settings:
         "truncation": env.get("CLEW_TRUNCATION") or None,
         "signing_key": _path("CLEW_SIGNING_KEY_FILE"),
         "prices": _path("CLEW_PRICES"),
+        "log_level": (os.environ.get("CLEW_LOG_LEVEL") or "info").lower(),
         **given,
     }
     return _checked(Settings(**values))  # type: ignore[arg-type]
@@ -137,4 +140,6 @@ def _checked(settings: Settings) -> Settings:
         raise Misconfigured(f"--lease-seconds {settings.lease_seconds:g} is below 1; a worker could not renew in time")
     if settings.grace_seconds < 0:
         raise Misconfigured(f"--grace-seconds {settings.grace_seconds:g} is below 0; write 0 to let go at once")
+    if settings.log_level not in LOG_LEVELS:
+        raise Misconfigured(f"the log level {settings.log_level!r} is none of {', '.join(LOG_LEVELS)}")
     return settings

@@ -25,6 +25,7 @@ from clew.errors import (
     TooLarge,
 )
 from clew.events.content import JsonObject
+from clew.serving.request_log import refusal
 
 _TYPES = {
     400: "invalid_request_error",
@@ -52,6 +53,11 @@ class Fault:
         if self.details is not None:
             error["details"] = self.details
         return {"type": "error", "error": error, "request_id": request_id}
+
+    @property
+    def refusal(self) -> str:
+        code = self.details.get("error_code") if self.details is not None else None
+        return refusal(_TYPES[self.status], str(code) if code is not None else None)
 
 
 class Rejected(Exception):

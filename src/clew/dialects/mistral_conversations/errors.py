@@ -34,6 +34,7 @@ from clew.errors import (
     TooLarge,
 )
 from clew.events.content import JsonObject
+from clew.serving.request_log import refusal
 from clew_projections.run_view import RunView
 
 _SORRY = "The server had an error while processing this request."
@@ -57,6 +58,13 @@ class Fault:
         if self.detail:
             return {"detail": list(self.detail)}
         return {"object": "error", "message": self.message, "type": self.type, "param": None, "code": self.code}
+
+    @property
+    def refusal(self) -> str:
+        if not self.detail:
+            return refusal(self.type, self.code)
+        first: Any = self.detail[0]
+        return refusal(str(first["type"]), place=".".join(map(str, first["loc"])))
 
 
 class Rejected(Exception):

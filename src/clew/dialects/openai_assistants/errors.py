@@ -31,6 +31,7 @@ from clew.errors import (
     TooLarge,
 )
 from clew.events.content import JsonObject
+from clew.serving.request_log import refusal
 
 INVALID = "invalid_request_error"
 _SORRY = "The server had an error processing your request. Sorry about that! You can retry your request."
@@ -50,6 +51,10 @@ class Fault:
     @property
     def body(self) -> JsonObject:
         return {"error": {"message": self.message, "type": self.type, "param": self.param, "code": self.code}}
+
+    @property
+    def refusal(self) -> str:
+        return refusal(self.type, self.code, self.param)
 
 
 class Rejected(Exception):
