@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from clew.engine.counting import content_tokens, new_message, text_tokens
 from clew.engine.engine import Engine
+from clew.engine.files import check_files
 from clew.errors import (
     ClewError,
     Conflict,
@@ -289,7 +290,11 @@ def _message_command(
 
 
 def _parts(content: str | Content) -> Content:
-    return text(content) if isinstance(content, str) else content
+    """Raises `NotFound` for a file that is not there."""
+    if isinstance(content, str):
+        return text(content)
+    check_files(content)
+    return content
 
 
 def _add_runs(app: FastAPI, engine: Engine) -> None:

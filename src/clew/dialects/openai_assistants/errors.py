@@ -169,6 +169,10 @@ def not_offered(what: str, param: str) -> Rejected:
     return rejected(f"This server does not offer {what} yet.", param=param, code="unsupported_value")
 
 
+def no_such_file(file_id: str, param: str) -> Rejected:
+    return rejected(f"No file found with id '{file_id}'.", param=param)
+
+
 def not_json() -> Rejected:
     return rejected(
         "Invalid body: failed to parse JSON value. Please check the value to ensure it is valid JSON. (Common errors"
