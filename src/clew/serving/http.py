@@ -201,12 +201,16 @@ class Endpoint:
             self._check_key(headers, self._api_key)
         handler = self._handlers.get(scope["method"])
         if handler is None:
-            raise self._manners.unknown_url(scope["method"], scope["path"])
+            raise self._unhandled(scope)
         point = point_of(scope, headers.get(b"clew-as-of"))
         if point is not None:
             call.as_of = self._position(call, point)
         call.body = await self._whole_body(headers, receive)
         return await handler(call)
+
+    def _unhandled(self, scope: Scope) -> Exception:
+        """What a method without a handler is answered; the body is not read for that."""
+        return self._manners.unknown_url(scope["method"], scope["path"])
 
     def _position(self, call: Call, point: Point) -> int:
         if not self._manners.only_reads(call):
@@ -241,6 +245,17 @@ class Endpoint:
             pieces.append(piece)
             if not message.get("more_body", False):
                 return b"".join(pieces) if len(pieces) > 1 else piece
+
+
+class NotOffered(Endpoint):
+    """A path of an API that this server does not have: every method is answered with what `refusal` makes."""
+
+    def __init__(self, engine: Engine, manners: Manners, refusal: Callable[[], Exception]) -> None:
+        super().__init__(engine, manners)
+        self._refusal = refusal
+
+    def _unhandled(self, scope: Scope) -> Exception:
+        return self._refusal()
 
 
 async def _send_stream(stream: Stream, common: tuple[Header, ...], receive: Receive, send: Send) -> None:

@@ -165,7 +165,7 @@ def missing(name: str) -> Rejected:
     return rejected(f"Missing required parameter: '{name}'.", param=name, code="missing_required_parameter")
 
 
-def not_offered(what: str, param: str) -> Rejected:
+def not_offered(what: str, param: str | None = None) -> Rejected:
     return rejected(f"This server does not offer {what} yet.", param=param, code="unsupported_value")
 
 
