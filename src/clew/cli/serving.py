@@ -22,6 +22,7 @@ from clew.cli.common import StoreOption, console, safe
 from clew.cli.configuration import print_configuration
 from clew.cli.log_lines import LogLines, log_lines
 from clew.engine.engine import Engine
+from clew.engine.failure_log import FailureLog
 from clew.engine.windows import prompt_window
 from clew.errors import Misconfigured
 from clew.log import is_postgres, shown
@@ -114,7 +115,7 @@ def work(
     if not is_postgres(settings.store):
         raise Misconfigured("`clew work` needs a PostgreSQL store; on a file, `clew serve` drives the runs itself")
     with log_lines(settings.log_level) as lines:
-        engine = make_engine(settings)
+        engine = _made(settings)
         _warm()
         _keep_memory_still()
         uvloop.run(_work(engine, lines))
@@ -157,13 +158,20 @@ async def _leave_tools_behind(lines: LogLines) -> None:
         os._exit(0)
 
 
+def _made(settings: Settings) -> Engine:
+    """An engine whose failures are logged. Elsewhere whoever uses one is told of them, and need not read a log."""
+    engine = make_engine(settings)
+    engine.log.listen(FailureLog(engine.log).committed, own_only=True)
+    return engine
+
+
 def run_server(settings: Settings, lines: LogLines) -> None:
     """Serve until a signal comes. Raises `Unusable` or `Misconfigured` before anything is served."""
     from clew.server.app import make_app  # A worker serves nobody.
 
     listening = _listen(settings)
     try:
-        engine = make_engine(settings)
+        engine = _made(settings)
     except BaseException:
         listening.close()
         raise

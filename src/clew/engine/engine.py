@@ -13,7 +13,6 @@ from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, w
 from clew.bus import Bus
 from clew.desk import Desk
 from clew.engine.ending import end
-from clew.engine.failure_log import FailureLog
 from clew.engine.relay import Relay
 from clew.engine.rerunning import Forks
 from clew.engine.tools import Toolbox
@@ -71,7 +70,6 @@ class Engine:
             self.log.listen(self.worker.committed)
         self.log.listen(self._wake_followers)
         self.log.listen(self.notary.committed)
-        self.log.listen(FailureLog(self.log).committed, own_only=True)
         self.keep(self.keeper.keep_following(self.log, self._woken))
         self.keep(self.notary.keep_following(self.log))
         if self.signals is not None:

@@ -63,7 +63,7 @@ class Request:
         status = str(self.status) if self.status else "-"
         milliseconds = (self.ended - self.started) * 1_000
         refusal = f" {self.refusal}" if self.refusal else ""
-        return f"{self.method} {self._path()} {status} {milliseconds:.1f} ms {self.id.decode()}{refusal}"
+        return f"{self.method[:20]} {self._path()} {status} {milliseconds:.1f} ms {self.id.decode()}{refusal}"
 
     def _path(self) -> str:
         # What was sent percent-encoded is left so, and what should have been is now.
