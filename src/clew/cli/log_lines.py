@@ -150,24 +150,26 @@ class _Formatter(logging.Formatter):
     client can add lines, or fields, of its own.
     """
 
-    default_time_format = "%Y-%m-%dT%H:%M:%S"
-    default_msec_format = "%s.%03dZ"
-
     def __init__(self) -> None:
-        super().__init__("%(asctime)s %(levelname)s %(message)s")
-        self.converter = time.gmtime
+        super().__init__()
+        self._second, self._second_as_text = 0, ""
 
     def format(self, record: logging.LogRecord) -> str:
         if isinstance(record.msg, BaseException):
             record.msg, record.args = "%s", (record.msg,)
         if isinstance(record.args, tuple):
             record.args = tuple(map(_argument, record.args))
-        return super().format(record)
+        line = _one_line(f"{self.formatTime(record)} {record.levelname} {record.getMessage()}")
+        if len(line) > _LINE_CHARS_MAX:
+            line = f"{line[: _LINE_CHARS_MAX // 2]} ... {line[-_LINE_CHARS_MAX // 2 :]}"
+        return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
 
-    def formatMessage(self, record: logging.LogRecord) -> str:
-        line = _one_line(super().formatMessage(record))
-        half = _LINE_CHARS_MAX // 2
-        return line if len(line) <= _LINE_CHARS_MAX else f"{line[:half]} ... {line[-half:]}"
+    def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:
+        second = int(record.created)
+        if second != self._second:
+            self._second = second
+            self._second_as_text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
+        return f"{self._second_as_text}.{int(record.msecs):03d}Z"
 
     def formatException(self, ei: object) -> str:
         """Where the errors were raised, and what can be told of them."""

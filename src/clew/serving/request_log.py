@@ -23,8 +23,9 @@ from clew.ids import new_id
 logger = logging.getLogger(__name__)
 
 _PATH_CHARS_MAX = 200
+_PLAIN = re.compile(rb"[!-~]{1,%d}" % _PATH_CHARS_MAX)
 # What is asked for again and again by whoever watches over the server.
-_WATCHED = "/healthz"
+_WATCHED = b"/healthz"
 _KEY = "clew.request"
 # How a place in a request looks. What looks otherwise was chosen by the client, and may be anything.
 _PLACE = re.compile(r"[\w.\[\]*-]{1,100}", re.ASCII)
@@ -45,7 +46,7 @@ class Request:
     def __init__(self, scope: Scope) -> None:
         self.id = b"%b%08x" % (_PROCESS, next(_requests))
         self.method: str = scope["method"]
-        self.path: bytes | str = scope.get("raw_path") or scope["path"]
+        self.path: bytes = scope.get("raw_path") or scope["path"].encode()
         self.started = time.perf_counter()
         self.ended = self.started
         self.status = 0
@@ -57,7 +58,7 @@ class Request:
     def level(self) -> int:
         if self.status >= 500:
             return logging.ERROR
-        return logging.DEBUG if self.path in (_WATCHED, _WATCHED.encode()) else logging.INFO
+        return logging.DEBUG if self.path == _WATCHED else logging.INFO
 
     def __str__(self) -> str:
         status = str(self.status) if self.status else "-"
@@ -66,6 +67,8 @@ class Request:
         return f"{self.method[:20]} {self._path()} {status} {milliseconds:.1f} ms {self.id.decode()}{refusal}"
 
     def _path(self) -> str:
+        if _PLAIN.fullmatch(self.path):
+            return self.path.decode()
         # What was sent percent-encoded is left so, and what should have been is now.
         path = quote(self.path, safe="/%:@!$&'()*+,;=~")
         return path if len(path) <= _PATH_CHARS_MAX else f"{path[: _PATH_CHARS_MAX - 3]}..."
