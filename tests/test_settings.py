@@ -95,6 +95,14 @@ def test_a_default_that_is_no_provider_is_refused_with_those_that_there_are() ->
         make_engine(settings(default_provider="anthropik"))
 
 
+@pytest.mark.parametrize("name", PROVIDER_NAMES)
+def test_an_address_that_is_none_is_refused(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for address in ("http://[half", "http://x:port"):
+        monkeypatch.setenv(f"CLEW_{name.upper()}_BASE_URL", address)
+        with pytest.raises(Misconfigured, match=f"CLEW_{name.upper()}_BASE_URL"):
+            make_providers(settings())
+
+
 def test_an_address_without_its_scheme_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CLEW_MISTRAL_BASE_URL", "api.mistral.ai")
     with pytest.raises(Misconfigured, match="CLEW_MISTRAL_BASE_URL"):

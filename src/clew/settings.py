@@ -92,7 +92,7 @@ def from_environment(**flags: object) -> Settings:
         "truncation": env.get("CLEW_TRUNCATION") or None,
         "signing_key": _path("CLEW_SIGNING_KEY_FILE"),
         "prices": _path("CLEW_PRICES"),
-        "log_level": (os.environ.get("CLEW_LOG_LEVEL") or "info").lower(),
+        "log_level": (env.get("CLEW_LOG_LEVEL") or "info").lower(),
         **given,
     }
     return _checked(Settings(**values))  # type: ignore[arg-type]
@@ -108,6 +108,10 @@ def _provider(name: str) -> ProviderSettings:
     base_url = os.environ.get(url_setting(name)) or _DEFAULT_BASE_URLS[name]
     if not base_url.startswith(("http://", "https://")):
         raise Misconfigured(f"{url_setting(name)} is {base_url!r}; write it with http:// or https://")
+    try:
+        urlsplit(base_url)
+    except ValueError as error:
+        raise Misconfigured(f"{url_setting(name)} is not a URL: {error}") from error
     key = os.environ.get(key_setting(name)) or os.environ.get(f"{name.upper()}_API_KEY") or None
     return ProviderSettings(base_url.rstrip("/"), key)
 

@@ -33,7 +33,7 @@ class FailureLog:
 
     def committed(self, recorded: Sequence[Recorded[Event]]) -> None:
         for one in recorded:
-            if isinstance(one.event, _TOLD):
+            if isinstance(one.event, _TOLD) and logger.isEnabledFor(logging.WARNING):
                 self._tell(one)
 
     def _tell(self, recorded: Recorded[Event]) -> None:
