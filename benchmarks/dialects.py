@@ -163,7 +163,7 @@ async def serving(store: Path) -> AsyncIterator[int]:
     engine = make_engine(Settings(store=str(store), default_provider="scripted"))
     served = make_app(engine)
     app = Starlette(
-        routes=[native(engine), native_append(engine), Mount("/", app=served)], lifespan=served.lifespan_context
+        routes=[native(engine), native_append(engine), Mount("/", app=served)], lifespan=served.router.lifespan_context
     )
     config = uvicorn.Config(app, log_level="warning", lifespan="on", timeout_graceful_shutdown=1)
     server = uvicorn.Server(config)

@@ -25,10 +25,31 @@ def settings(**flags: object) -> Settings:
     return from_environment(store=":memory:", **flags)
 
 
-def test_without_a_setting_there_are_openai_and_the_scripted_provider() -> None:
+def test_without_a_setting_there_is_the_scripted_provider_and_openai_lacks_its_key() -> None:
     assert set(settings().providers) == {"openai"}
-    assert set(make_providers(settings())) == {"openai", "scripted"}
     assert settings().providers["openai"].base_url == "https://api.openai.com/v1"
+    assert settings().providers["openai"].lacks_key("openai")
+    assert set(make_providers(settings())) == {"scripted"}
+    make_engine(settings()).log.close()
+
+
+@pytest.mark.parametrize("name", PROVIDER_NAMES)
+@pytest.mark.parametrize(
+    ("setting", "value", "there"),
+    [
+        ("CLEW_{}_API_KEY", "sk-of-nobody", True),
+        ("{}_API_KEY", "sk-of-nobody", True),
+        ("CLEW_{}_BASE_URL", "http://127.0.0.1:1/v1", True),
+        ("CLEW_{}_BASE_URL", "https://api.{}.com/v1/", False),
+        ("CLEW_{}_API_KEY", "", False),
+    ],
+)
+def test_a_provider_is_called_with_a_key_or_at_a_server_of_the_operators(
+    name: str, setting: str, value: str, there: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = value.replace("{}.com", "mistral.ai") if name == "mistral" else value.format(name)
+    monkeypatch.setenv(setting.format(name.upper()), url)
+    assert (name in make_providers(settings(default_provider=name))) is there
 
 
 @pytest.mark.parametrize("name", ["anthropic", "mistral"])
@@ -70,8 +91,16 @@ def test_each_name_is_a_provider_of_its_own(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_a_default_that_is_no_provider_is_refused_with_those_that_there_are() -> None:
-    with pytest.raises(Misconfigured, match=r"'anthropik'.*scripted, openai"):
+    with pytest.raises(Misconfigured, match=r"'anthropik'.*scripted, openai, anthropic, mistral"):
         make_engine(settings(default_provider="anthropik"))
+
+
+@pytest.mark.parametrize("name", PROVIDER_NAMES)
+def test_an_address_that_is_none_is_refused(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for address in ("http://[half", "http://x:port"):
+        monkeypatch.setenv(f"CLEW_{name.upper()}_BASE_URL", address)
+        with pytest.raises(Misconfigured, match=f"CLEW_{name.upper()}_BASE_URL"):
+            make_providers(settings())
 
 
 def test_an_address_without_its_scheme_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -198,7 +198,7 @@ class _Demo:
     def _server(self) -> Iterator[subprocess.Popen[str]]:
         """A server of its own process, the second time on the port of the first."""
         command = [sys.executable, "-m", "clew", "serve", "--port", str(self._port), "--store", str(self._store)]
-        command += ["--script", str(self._script), "--tools", "clew.demo:TOOLS"]
+        command += ["--script", str(self._script), "--tools", "clew.demo:TOOLS", "--log-level", "warning"]
         environment = {**os.environ, "CLEW_DEMO_BOOKINGS": str(self._bookings), "COLUMNS": "200"}
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
             assert process.stdout is not None

@@ -18,6 +18,7 @@
     │   ├── KeyReused           an idempotency key that stands for another request
     │   ├── NoSuchPoint         a point in the past that is none, or is still to come
     │   ├── NoSuchStrategy      a truncation that is none, or lacks its number
+    │   ├── NoSuchProvider      a model of a provider that this server cannot call
     │   ├── PastIsReadOnly      something new was asked for as of a point in the past
     │   ├── BadQuestion         a question to the ledger that means nothing
     │   ├── Erased              an event whose body was destroyed on purpose
@@ -183,6 +184,35 @@ class NoSuchStrategy(Refused):
         self.written = written
         self.where = where
         self.why = why
+
+
+class NoSuchProvider(Refused):
+    """A model of a provider that is not configured, or that nobody here is called.
+
+    `where` is what named the model: a field, an option. `key_setting` and `url_setting` are the settings of which one
+    would do; both are None for a provider that Clew does not have.
+    """
+
+    def __init__(
+        self, *, asked: str, provider: str, where: str, key_setting: str | None = None, url_setting: str | None = None
+    ) -> None:
+        self.asked = asked if len(asked) <= 100 else f"{asked[:99]}…"
+        self.provider = provider
+        self.where = where
+        if key_setting is None:
+            self.why = f"needs the provider {provider}, and this server has none of that name"
+        else:
+            self.why = (
+                f"needs the provider {provider}, and {key_setting} is not set: set it, or {url_setting} for a server"
+                " that wants no key"
+            )
+            if asked.startswith(f"{provider}/"):
+                self.why += (
+                    f"; if the server behind CLEW_OPENAI_BASE_URL has a model of that name, write openai/{self.asked}"
+                )
+        super().__init__(f"{where} {self.asked!r} {self.why}")
+        self.key_setting = key_setting
+        self.url_setting = url_setting
 
 
 class PastIsReadOnly(Refused):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from clew.errors import Misconfigured
 
@@ -14,6 +15,15 @@ _DEFAULT_BASE_URLS = {
     "mistral": "https://api.mistral.ai",
 }
 PROVIDER_NAMES = tuple(_DEFAULT_BASE_URLS)
+LOG_LEVELS = ("debug", "info", "warning", "error")
+
+
+def key_setting(provider: str) -> str:
+    return f"CLEW_{provider.upper()}_API_KEY"
+
+
+def url_setting(provider: str) -> str:
+    return f"CLEW_{provider.upper()}_BASE_URL"
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +32,10 @@ class ProviderSettings:
 
     base_url: str
     api_key: str | None = field(default=None, repr=False)
+
+    def lacks_key(self, name: str) -> bool:
+        """Whether calls would only be refused: the provider's own servers want a key. Another server may want none."""
+        return self.api_key is None and urlsplit(self.base_url).hostname == urlsplit(_DEFAULT_BASE_URLS[name]).hostname
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +46,7 @@ class Settings:
     worker that is told to end has `grace_seconds` to finish what it has begun. `signing_key` is the file of the key
     that signs checkpoints; None: it is beside the store's file, or in the user's data folder. `prices` is the file of
     the operator's own prices, which come before those of the price table. `truncation` is the strategy of runs for
-    which nobody says one, as people write it.
+    which nobody says one, as people write it. `log_level` is the least important that a server or worker logs.
     """
 
     store: str
@@ -53,6 +67,7 @@ class Settings:
     truncation: str | None = None
     signing_key: Path | None = None
     prices: Path | None = None
+    log_level: str = "info"
 
 
 def default_store() -> str:
@@ -77,25 +92,27 @@ def from_environment(**flags: object) -> Settings:
         "truncation": env.get("CLEW_TRUNCATION") or None,
         "signing_key": _path("CLEW_SIGNING_KEY_FILE"),
         "prices": _path("CLEW_PRICES"),
+        "log_level": (env.get("CLEW_LOG_LEVEL") or "info").lower(),
         **given,
     }
     return _checked(Settings(**values))  # type: ignore[arg-type]
 
 
 def _wanted(name: str) -> bool:
-    """OpenAI always. Of the others those that anything is set for: without them `anthropic/…` is a name that a gateway
-    in OpenAI's place may know, and nobody is asked for lists of models who would refuse."""
-    upper = name.upper()
-    settings = (f"CLEW_{upper}_BASE_URL", f"CLEW_{upper}_API_KEY", f"{upper}_API_KEY")
+    """OpenAI always. Of the others those that anything is set for."""
+    settings = (url_setting(name), key_setting(name), f"{name.upper()}_API_KEY")
     return name == "openai" or any(os.environ.get(setting) for setting in settings)
 
 
 def _provider(name: str) -> ProviderSettings:
-    upper = name.upper()
-    base_url = os.environ.get(f"CLEW_{upper}_BASE_URL") or _DEFAULT_BASE_URLS[name]
+    base_url = os.environ.get(url_setting(name)) or _DEFAULT_BASE_URLS[name]
     if not base_url.startswith(("http://", "https://")):
-        raise Misconfigured(f"CLEW_{upper}_BASE_URL is {base_url!r}; write it with http:// or https://")
-    key = os.environ.get(f"CLEW_{upper}_API_KEY") or os.environ.get(f"{upper}_API_KEY") or None
+        raise Misconfigured(f"{url_setting(name)} is {base_url!r}; write it with http:// or https://")
+    try:
+        urlsplit(base_url)
+    except ValueError as error:
+        raise Misconfigured(f"{url_setting(name)} is not a URL: {error}") from error
+    key = os.environ.get(key_setting(name)) or os.environ.get(f"{name.upper()}_API_KEY") or None
     return ProviderSettings(base_url.rstrip("/"), key)
 
 
@@ -127,4 +144,6 @@ def _checked(settings: Settings) -> Settings:
         raise Misconfigured(f"--lease-seconds {settings.lease_seconds:g} is below 1; a worker could not renew in time")
     if settings.grace_seconds < 0:
         raise Misconfigured(f"--grace-seconds {settings.grace_seconds:g} is below 0; write 0 to let go at once")
+    if settings.log_level not in LOG_LEVELS:
+        raise Misconfigured(f"the log level {settings.log_level!r} is none of {', '.join(LOG_LEVELS)}")
     return settings

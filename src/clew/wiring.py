@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import socket
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -14,10 +14,10 @@ from clew.bus import Bus
 from clew.desk import Desk
 from clew.engine.engine import Engine
 from clew.engine.hand import Driving
-from clew.engine.strategies import written
+from clew.engine.strategies import callable_by, written
 from clew.engine.tools import ServerTool, Toolbox, load_tools
 from clew.engine.worker import Worker
-from clew.errors import Misconfigured, NoSuchStrategy
+from clew.errors import Misconfigured, NoSuchProvider, NoSuchStrategy
 from clew.events.run import Truncation
 from clew.feed import Feed
 from clew.log import Log, open_store
@@ -36,11 +36,12 @@ _PROVIDERS: dict[str, Callable[..., Provider]] = {"openai": OpenAI, "anthropic":
 
 
 def make_providers(settings: Settings) -> dict[str, Provider]:
-    """The providers that the settings name. The scripted one needs no network and no key, so it is always there."""
+    """The providers that can be called. The scripted one needs no network and no key, so it is always there."""
     script = Script.from_file(settings.script) if settings.script is not None else None
     providers: dict[str, Provider] = {"scripted": Scripted(script)}
     for name, its in settings.providers.items():
-        providers[name] = _PROVIDERS[name](base_url=its.base_url, api_key=its.api_key, name=name)
+        if not its.lacks_key(name):
+            providers[name] = _PROVIDERS[name](base_url=its.base_url, api_key=its.api_key, name=name)
     return providers
 
 
@@ -50,13 +51,20 @@ def make_prices(settings: Settings) -> Prices:
     return Prices(overrides, {name: its.base_url for name, its in settings.providers.items()})
 
 
-def _truncation(settings: Settings) -> Truncation | None:
+def _truncation(settings: Settings, providers: Mapping[str, Provider]) -> Truncation | None:
     if settings.truncation is None:
         return None
     try:
-        return written(settings.truncation, "CLEW_TRUNCATION")
-    except NoSuchStrategy as error:
+        return callable_by(written(settings.truncation, "CLEW_TRUNCATION"), providers, "CLEW_TRUNCATION")
+    except (NoSuchStrategy, NoSuchProvider) as error:
         raise Misconfigured(str(error)) from error
+
+
+def _check_default(name: str, known: Mapping[str, Provider], *, given: bool) -> None:
+    """One of Clew's own may be the default without its key: models are then named with their providers."""
+    choices = list(known) if given else list(dict.fromkeys((*known, *_PROVIDERS)))
+    if name not in choices:
+        raise Misconfigured(f"no provider is called {name!r}; the default may be one of {', '.join(choices)}")
 
 
 def make_engine(
@@ -64,13 +72,10 @@ def make_engine(
 ) -> Engine:
     """An engine that is not yet started. Raises `Unusable` when the store cannot be opened."""
     known = providers if providers is not None else make_providers(settings)
-    if settings.default_provider not in known:
-        raise Misconfigured(
-            f"no provider is called {settings.default_provider!r}; the default may be one of {', '.join(known)}"
-        )
+    _check_default(settings.default_provider, known, given=providers is not None)
     tools = toolbox if toolbox is not None else load_tools(settings.tools)
     prices = make_prices(settings)
-    truncation = _truncation(settings)
+    truncation = _truncation(settings, known)
     keeper = Keeper(discover(clew_projections))
     store = open_store(settings.store)
     try:

@@ -270,6 +270,9 @@ def test_a_fault_of_ours_is_logged_and_told(
     monkeypatch.setattr(server.engine.desk, "on_thread", breaks)
     with caplog.at_level(logging.ERROR):
         answer = http.post("/threads")
+        deadline = time.monotonic() + 5
+        while not caplog.text and time.monotonic() < deadline:
+            time.sleep(0.01)  # A request is logged when its answer is sent.
     assert answer.status_code == 500
     assert answer.json()["error"]["type"] == "server_error"
     assert "unforeseen" not in answer.text

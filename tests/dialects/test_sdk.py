@@ -88,11 +88,10 @@ def test_threads_and_messages(client: OpenAI) -> None:
         content=[
             {"type": "text", "text": "What is this?"},
             {"type": "image_url", "image_url": {"url": "https://example.org/a.png", "detail": "low"}},
-            {"type": "image_file", "image_file": {"file_id": "file-abc"}},
         ],
         metadata={"n": "1"},
     )
-    assert [part.type for part in message.content] == ["text", "image_url", "image_file"]
+    assert [part.type for part in message.content] == ["text", "image_url"]
     assert message.status == "completed"
     changed = client.beta.threads.messages.update(message.id, thread_id=thread.id, metadata={"n": "2"})
     assert changed.metadata == {"n": "2"}

@@ -78,21 +78,25 @@ def clew(*arguments: str, environment: Mapping[str, str], **options: Any) -> sub
 
 
 def _with_ours(environment: Mapping[str, str]) -> dict[str, str]:
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), **environment}
+    """What the process of the tests has. Requests are not logged unless that is asked for."""
+    ours = {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    return {"CLEW_LOG_LEVEL": "warning", **os.environ, **ours, **environment}
 
 
-def _born(*arguments: str, environment: Mapping[str, str], stdout: int | None = None, days: int = 0) -> Born:
+def _born(
+    *arguments: str, environment: Mapping[str, str], stdout: int | None = None, stderr: int = 2, days: int = 0
+) -> Born:
     with open(os.devnull, "r+b") as nowhere:
         none = nowhere.fileno()
         out = none if stdout is None else stdout
-        return Born(*arguments, environment=_with_ours(environment), stdin=none, stdout=out, stderr=2, days=days)
+        return Born(*arguments, environment=_with_ours(environment), stdin=none, stdout=out, stderr=stderr, days=days)
 
 
 @dataclass
 class Server:
     """A Clew server, which can be killed and started again on the same port. `store` is a file or an address.
 
-    `days` is how far its clock is off.
+    `days` is how far its clock is off. `stdout` and `stderr` are the descriptors of where it writes.
     """
 
     store: Path | str
@@ -101,6 +105,8 @@ class Server:
     port: int = field(default_factory=free_port)
     days: int = 0
     process: Born | None = None
+    stdout: int | None = None
+    stderr: int = 2
 
     @property
     def url(self) -> str:
@@ -108,7 +114,9 @@ class Server:
 
     def start(self) -> None:
         arguments = ["serve", "--port", str(self.port), "--store", str(self.store), *self.options]
-        self.process = _born(*arguments, environment=self.environment, days=self.days)
+        self.process = _born(
+            *arguments, environment=self.environment, stdout=self.stdout, stderr=self.stderr, days=self.days
+        )
         wait_for(f"{self.url}/healthz", self.process)
 
     def kill(self) -> None:

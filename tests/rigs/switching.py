@@ -19,7 +19,7 @@ import sys
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -187,8 +187,8 @@ async def hold(
     urls: dict[str, str], fleet: Fleet, *, each: str, stream: bool, count: int, at_once: int
 ) -> dict[str, Any]:
     """Hold the first `count` conversations, `at_once` at a time; raises `AssertionError` at the first difference."""
-    recording, gate = load(), asyncio.Semaphore(at_once)
-    providers = [PROVIDERS[name] for name in urls]
+    providers, gate = [PROVIDERS[name] for name in urls], asyncio.Semaphore(at_once)
+    recording = replace(load(), model=providers[0].model)
     server = fleet.url(0)
     async with (
         AsyncOpenAI(base_url=f"{server}/v1", api_key="x", max_retries=0, timeout=60) as client,

@@ -69,11 +69,13 @@ class Otherwise:
 
 
 def supposed_of(truncation: str, where: str, providers: Mapping[str, object]) -> Truncation:
-    """A strategy as people write it, with the provider of whoever is named to summarise. Raises `NoSuchStrategy`."""
+    """A strategy as people write it, with the provider of whoever is named to summarise. Raises `NoSuchStrategy`
+    and `NoSuchProvider`.
+    """
     found = written(truncation, where)
     if found.model is None:
         return found
-    provider, model = resolve(found.model, providers, "")
+    provider, model = resolve(found.model, providers, "", where)
     return found.model_copy(update={"provider": provider or None, "model": model})
 
 

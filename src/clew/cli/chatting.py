@@ -39,6 +39,7 @@ def chat(
 async def _chat(engine: Engine, model: str, thread: str | None, instructions: str) -> None:
     await engine.start()
     try:
+        resolve(model, engine.providers, engine.settings.default_provider, "--model")
         thread_id = thread or await _new_thread(engine)
         if not engine.desk.thread(thread_id).exists:
             raise NotFound(noun="thread", id=thread_id)

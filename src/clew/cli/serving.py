@@ -18,8 +18,11 @@ import uvicorn
 import uvloop
 
 from clew import tokens
-from clew.cli.common import StoreOption, console
+from clew.cli.common import StoreOption, console, safe
+from clew.cli.configuration import print_configuration
+from clew.cli.log_lines import LogLines, log_lines
 from clew.engine.engine import Engine
+from clew.engine.failure_log import FailureLog
 from clew.engine.windows import prompt_window
 from clew.errors import Misconfigured
 from clew.log import is_postgres, shown
@@ -38,6 +41,9 @@ ToolsOption = Annotated[
 ]
 ScriptOption = Annotated[
     Path | None, typer.Option(help="Script for the provider `scripted`, which becomes the default.")
+]
+LogLevelOption = Annotated[
+    str | None, typer.Option(help="debug, info, warning or error. Else CLEW_LOG_LEVEL, else info.")
 ]
 ProviderOption = Annotated[str | None, typer.Option(help="Provider of models that are named without one.")]
 LeaseOption = Annotated[
@@ -68,6 +74,7 @@ def serve(
     ] = True,
     lease_seconds: LeaseOption = None,
     grace_seconds: GraceOption = None,
+    log_level: LogLevelOption = None,
 ) -> None:
     settings = from_environment(
         store=store,
@@ -79,11 +86,12 @@ def serve(
         works=works,
         lease_seconds=lease_seconds,
         grace_seconds=grace_seconds,
+        log_level=log_level.lower() if log_level is not None else None,
     )
     if not works and not is_postgres(settings.store):
         raise Misconfigured("--no-work needs a PostgreSQL store: nobody else can drive the runs of a file")
-    _log_warnings()
-    run_server(settings)
+    with log_lines(settings.log_level) as lines:
+        run_server(settings, lines)
 
 
 def work(
@@ -93,6 +101,7 @@ def work(
     default_provider: ProviderOption = None,
     lease_seconds: LeaseOption = None,
     grace_seconds: GraceOption = None,
+    log_level: LogLevelOption = None,
 ) -> None:
     settings = from_environment(
         store=store,
@@ -101,29 +110,31 @@ def work(
         default_provider=default_provider or ("scripted" if script is not None else None),
         lease_seconds=lease_seconds,
         grace_seconds=grace_seconds,
+        log_level=log_level.lower() if log_level is not None else None,
     )
     if not is_postgres(settings.store):
         raise Misconfigured("`clew work` needs a PostgreSQL store; on a file, `clew serve` drives the runs itself")
-    _log_warnings()
-    engine = make_engine(settings)
-    _warm()
-    _keep_memory_still()
-    uvloop.run(_work(engine))
+    with log_lines(settings.log_level) as lines:
+        engine = _made(settings)
+        _warm()
+        _keep_memory_still()
+        uvloop.run(_work(engine, lines))
 
 
-async def _work(engine: Engine) -> None:
+async def _work(engine: Engine, lines: LogLines) -> None:
     """Until a signal comes; a second one does not wait for what is under way."""
     told = asyncio.Event()
     for signal_number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(signal_number, told.set)
     _make_room_for_tools()
     await engine.start()
-    console.print(f"Clew works on {shown(engine.settings.store)}")
+    console.print(f"Clew works on {safe(shown(engine.settings.store))}", soft_wrap=True)
+    print_configuration(engine.settings)
     await told.wait()
     for signal_number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().remove_signal_handler(signal_number)
     await engine.stop()
-    await _leave_tools_behind()
+    await _leave_tools_behind(lines)
 
 
 def _make_room_for_tools() -> None:
@@ -132,37 +143,46 @@ def _make_room_for_tools() -> None:
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(_THREADS_MAX, "clew-tool"))
 
 
-async def _leave_tools_behind() -> None:
+async def _leave_tools_behind(lines: LogLines) -> None:
     """Python waits for its threads, and a tool's thread cannot be stopped. Whatever it may still do, its run has been
     handed over, and nothing of it will be recorded here."""
     ending = asyncio.ensure_future(asyncio.get_running_loop().shutdown_default_executor())
     await asyncio.wait({ending}, timeout=_THREADS_SECONDS)
     if not ending.done():
         logger.warning("a tool was still at work when this process ended; its run goes on elsewhere")
+    # Uvicorn ends the process by the signal that it was told to end with, and nothing is done after that.
+    lines.stop()
+    if not ending.done():
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(0)
 
 
-def _log_warnings() -> None:
-    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s %(message)s")
+def _made(settings: Settings) -> Engine:
+    """An engine whose failures are logged. Elsewhere whoever uses one is told of them, and need not read a log."""
+    engine = make_engine(settings)
+    engine.log.listen(FailureLog(engine.log).committed, own_only=True)
+    return engine
 
 
-def run_server(settings: Settings) -> None:
+def run_server(settings: Settings, lines: LogLines) -> None:
     """Serve until a signal comes. Raises `Unusable` or `Misconfigured` before anything is served."""
     from clew.server.app import make_app  # A worker serves nobody.
 
     listening = _listen(settings)
     try:
-        engine = make_engine(settings)
+        engine = _made(settings)
     except BaseException:
         listening.close()
         raise
     address, port = listening.getsockname()[:2]
     _warm()
-    console.print(f"Clew serves http://{address}:{port}/v1  (store {shown(settings.store)})")
+    console.print(f"Clew serves http://{address}:{port}/v1  (store {safe(shown(settings.store))})", soft_wrap=True)
+    print_configuration(settings)
     config = uvicorn.Config(
         make_app(engine),
+        # What it logs itself goes where everything else does.
+        log_config=None,
         log_level="warning",
         access_log=False,
         # Nobody stands in front of it whose word about addresses would matter here.
@@ -171,7 +191,7 @@ def run_server(settings: Settings) -> None:
         h11_max_incomplete_event_size=16_384,
     )
     _keep_memory_still()
-    _Server(config, engine).run(sockets=[listening])
+    _Server(config, engine, lines).run(sockets=[listening])
 
 
 def _keep_memory_still() -> None:
@@ -184,9 +204,10 @@ def _keep_memory_still() -> None:
 class _Server(uvicorn.Server):
     """Sends the followers of streams home before it waits for connections to end: they never end by themselves."""
 
-    def __init__(self, config: uvicorn.Config, engine: Engine) -> None:
+    def __init__(self, config: uvicorn.Config, engine: Engine, lines: LogLines) -> None:
         super().__init__(config)
         self._engine = engine
+        self._lines = lines
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         _make_room_for_tools()
@@ -195,7 +216,7 @@ class _Server(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._engine.begin_to_stop()
         await super().shutdown(sockets)
-        await _leave_tools_behind()
+        await _leave_tools_behind(self._lines)
 
 
 def _warm() -> None:

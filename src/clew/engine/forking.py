@@ -8,6 +8,7 @@ from typing import Literal, TypeAlias
 
 from clew.desk import Desk, Done, Key
 from clew.engine.counting import content_tokens, new_message, text_tokens
+from clew.engine.files import check_files
 from clew.engine.transcript import Past
 from clew.errors import NotFound
 from clew.events.content import Content, JsonObject, Metadata, text
@@ -106,11 +107,15 @@ async def fork(
     actor: str | None = None,
     key: Key | None = None,
 ) -> Done[Thread]:
-    """Fork `parent` after its event `version`, or as it is now. Raises `NotFound` for what is not there.
+    """Fork `parent` after its event `version`, or as it is now. Raises `NotFound` for what is not there, also for files
+    that `edits` name.
 
     `metadata` and `truncation` None take over the parent's. The parent is not touched, and may go on meanwhile.
     """
     thread_id = new_id("thread")
+    for edit in edits:
+        if not isinstance(edit, Drop):
+            check_files(_parts(edit.content))
     with log.reading() as reader:
         command = fork_command(
             reader,

@@ -7,6 +7,7 @@ from decimal import Decimal
 from clew.engine.calling import called
 from clew.engine.counting import text_tokens
 from clew.engine.hand import Hand
+from clew.errors import Refused
 from clew.events.run import Limits, RunQueued
 from clew.log import Reader
 from clew.prices import shown
@@ -15,16 +16,26 @@ from clew.rules.state import ActiveRun, OpenCall
 from clew_projections import billing_ledger, run_view
 
 _MICROSECONDS = 1_000_000
+# How the message of a run begins that failed because the next agent's run is refused. Replays know it by this.
+REFUSED = "the next agent cannot take over: "
 
 
 async def hand_over(hand: Hand, run: ActiveRun, call: OpenCall, queued: RunQueued) -> None:
-    """Make `call`, by which the model hands over. If the other agent is gone, the model is told so, and goes on."""
+    """Make `call`, by which the model hands over. If the other agent is gone, the model is told so, and goes on.
+
+    The run fails when the other agent's run is refused.
+    """
     handing_over = called(hand, call).handing_over
     assert handing_over is not None, "a call that hands over says to whom"
     config = queued.config
-    with hand.of.log.reading() as reader:
-        left = _left(hand, reader, run, config.limits)
-        following = hand.of.successor(reader, hand.of.providers, config, handing_over.to_id, left)
+    try:
+        with hand.of.log.reading() as reader:
+            left = _left(hand, reader, run, config.limits)
+            following = hand.of.successor(reader, hand.of.providers, config, handing_over.to_id, left)
+    except Refused as error:
+        # Such as a model that this server cannot call. No client waits for an answer here: the run says it.
+        await hand.fail("server_error", f"{REFUSED}{error}")
+        return
     if following is None:
         gone = f"There is no agent {handing_over.to_name or handing_over.to_id} any more."
         await hand.do(

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from clew.engine.models import resolve
+from clew.engine.models import check_provider, resolve
 from clew.engine.strategies import checked, with_provider
 from clew.errors import NotFound, Refused
 from clew.events.run import Limits, RunConfig, RunQueued, RunReconfigured, Truncation
@@ -52,6 +52,7 @@ def changed(
         config = base.model_copy(update=found)
     else:
         config = RunConfig(**{"limits": Limits(steps=settings.steps_max), **found})
+    check_provider(config.provider, config.asked_model, providers)
     if changes.truncation is None:
         return config
     truncation = with_provider(checked(changes.truncation, "truncation"), providers, config.provider)

@@ -74,20 +74,33 @@ def settled(
     asked: Truncation | None = None,
     of_thread: Truncation | None = None,
     assistant: Truncation | None = None,
+    where: str = "truncation",
 ) -> QueueRun:
-    """The run with the strategy that it is to have: the first that somebody says.
+    """The run with the strategy that it is to have: the first that somebody says. Raises `NoSuchProvider`.
 
     `of_thread` is best read when the run is queued: `engine.desk.thread(…).truncation`. A model that summarises is
-    looked for as any other; a bare name is one of the run's own provider.
+    looked for as any other; a bare name is one of the run's own provider. `where` is what names `asked`.
     """
     chosen = next((one for one in (asked, of_thread, assistant, engine.truncation) if one is not None), Truncation())
-    chosen = with_provider(chosen, engine.providers, command.config.provider)
+    where = where if chosen is asked else "truncation"
+    chosen = with_provider(chosen, engine.providers, command.config.provider, where)
     return replace(command, config=command.config.model_copy(update={"truncation": chosen}))
 
 
-def with_provider(truncation: Truncation, providers: Mapping[str, Provider], own: str) -> Truncation:
-    """With the provider of the model that summarises, if another one than the run's does; `own` is the run's."""
+def with_provider(
+    truncation: Truncation, providers: Mapping[str, Provider], own: str, where: str = "truncation"
+) -> Truncation:
+    """With the provider of the model that summarises, if another one than the run's does; `own` is the run's.
+
+    Raises `NoSuchProvider`.
+    """
     if truncation.model is None:
         return truncation
-    provider, model = resolve(truncation.model, providers, truncation.provider or own)
+    provider, model = resolve(truncation.model, providers, truncation.provider or own, where)
     return truncation.model_copy(update={"provider": provider, "model": model})
+
+
+def callable_by(truncation: Truncation, providers: Mapping[str, Provider], where: str = "truncation") -> Truncation:
+    """The strategy as it is, for runs to come. Raises `NoSuchProvider` when no run could have its model summarise."""
+    with_provider(truncation, providers, "", where)
+    return truncation

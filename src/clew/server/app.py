@@ -16,12 +16,14 @@ from clew.engine.engine import Engine
 from clew.errors import StoreFailed, StoreLost
 from clew.past import PATH
 from clew.server.native import make_native_app
+from clew.serving.request_log import RequestLog
 
 
-def make_app(engine: Engine) -> Router:
+def make_app(engine: Engine) -> RequestLog:
     """The whole server. Its lifespan starts and stops `engine`.
 
-    A bare router: a dialect answers its own errors, and middleware on each sending would cost more than they do.
+    A bare router and one application around it: a dialect answers its own errors, and middleware on each sending would
+    cost more than they do.
     """
 
     @asynccontextmanager
@@ -47,4 +49,5 @@ def make_app(engine: Engine) -> Router:
         Mount("/anthropic", routes=anthropic_routes(engine)),
         Mount("/clew/v1", app=make_native_app(engine)),
     ]
-    return Router(routes=[Route("/healthz", health), *mounts, Mount(PATH, routes=mounts)], lifespan=lifespan)
+    routes = [Route("/healthz", health), *mounts, Mount(PATH, routes=mounts)]
+    return RequestLog(Router(routes=routes, lifespan=lifespan))

@@ -131,8 +131,8 @@ def add_forks(app: FastAPI, engine: Engine) -> None:
             version=wanted.version,
             edits=[_otherwise(edit) for edit in wanted.edits],
             metadata=wanted.metadata,
-            truncation=truncation(wanted.truncation),
-            run=_changes(wanted.run) if wanted.run is not None else None,
+            truncation=truncation(engine, wanted.truncation),
+            run=_changes(engine, wanted.run) if wanted.run is not None else None,
             actor="clew",
             key=await key_of(request, idempotency_key),
         )
@@ -152,7 +152,7 @@ def add_forks(app: FastAPI, engine: Engine) -> None:
         wanted = body or RerunWanted()
         done = await engine.forks.rerun(
             run_id,
-            _changes(wanted),
+            _changes(engine, wanted),
             step=wanted.step,
             tools=wanted.tools,
             stub=wanted.stub,
@@ -164,12 +164,12 @@ def add_forks(app: FastAPI, engine: Engine) -> None:
         return _forked(done)
 
 
-def _changes(wanted: RunWanted) -> Changes:
+def _changes(engine: Engine, wanted: RunWanted) -> Changes:
     return Changes(
         assistant_id=wanted.assistant_id,
         model=wanted.model,
         instructions=wanted.instructions,
-        truncation=own_truncation(wanted.truncation),
+        truncation=own_truncation(engine, wanted.truncation),
     )
 
 

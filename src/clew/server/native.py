@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from clew.engine.counting import content_tokens, new_message, text_tokens
 from clew.engine.engine import Engine
+from clew.engine.files import check_files
 from clew.errors import (
     ClewError,
     Conflict,
@@ -49,6 +50,7 @@ from clew.server.sse import feed_frames, past_frames, recorded_json
 from clew.server.threads import add_threads
 from clew.server.truncating import ThreadToChange, add_assistants, truncation
 from clew.server.what_if import add_what_if
+from clew.serving.request_log import note_fault, refusal, request_of
 from clew_projections import run_view, thread_view
 
 BODY_BYTES_MAX = 2_000_000
@@ -178,13 +180,18 @@ def _key_check(engine: Engine) -> Any:
 async def _refusal(request: Request, error: Exception) -> Response:
     assert isinstance(error, ClewError)
     status = next((_STATUS[cls] for cls in type(error).__mro__ if cls in _STATUS), 500)
+    request_of(request.scope).refusal = type(error).__name__
+    if status >= 500:
+        note_fault(request_of(request.scope), error)
     facts = {name: value for name, value in vars(error).items() if isinstance(value, (str, int, float))}
     return JSONResponse({"error": {"type": type(error).__name__, "message": str(error), **facts}}, status)
 
 
 async def _invalid(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
-    where = "; ".join(f"{'.'.join(map(str, e['loc'][1:]))}: {e['msg']}" for e in error.errors())
+    places = [".".join(map(str, fault["loc"][1:])) for fault in error.errors()]
+    where = "; ".join(f"{place}: {fault['msg']}" for place, fault in zip(places, error.errors(), strict=True))
+    request_of(request.scope).refusal = refusal("Invalid", place=places[0])
     return JSONResponse({"error": {"type": "Invalid", "message": where}}, 400)
 
 
@@ -253,7 +260,7 @@ def _command(engine: Engine, thread_id: str, body: EventToAppend) -> ThreadComma
             message = new_message(role, _parts(content), metadata=metadata)
             return AppendMessages(thread_id=thread_id, messages=(message,))
         case ThreadToChange(metadata=metadata, truncation=given):
-            return ChangeThread(thread_id=thread_id, metadata=metadata, truncation=truncation(given))
+            return ChangeThread(thread_id=thread_id, metadata=metadata, truncation=truncation(engine, given))
         case _:
             return _message_command(engine, thread_id, body)
 
@@ -284,7 +291,11 @@ def _message_command(
 
 
 def _parts(content: str | Content) -> Content:
-    return text(content) if isinstance(content, str) else content
+    """Raises `NotFound` for a file that is not there."""
+    if isinstance(content, str):
+        return text(content)
+    check_files(content)
+    return content
 
 
 def _add_runs(app: FastAPI, engine: Engine) -> None:

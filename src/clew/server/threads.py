@@ -62,7 +62,7 @@ def add_threads(app: FastAPI, engine: Engine) -> None:
             dialect="clew",
             metadata=body.metadata if body is not None else {},
             tool_resources={},
-            truncation=own_truncation(body.truncation) if body is not None else None,
+            truncation=own_truncation(engine, body.truncation) if body is not None else None,
         )
         key = await key_of(request, idempotency_key)
         done = await engine.desk.on_thread(thread_id, lambda: command, actor="clew", key=key, new=True)

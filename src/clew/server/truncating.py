@@ -8,7 +8,7 @@ from fastapi import FastAPI
 from pydantic import BaseModel, ConfigDict, Field
 
 from clew.engine.engine import Engine
-from clew.engine.strategies import as_written, checked, written
+from clew.engine.strategies import as_written, callable_by, checked, written
 from clew.errors import NotFound
 from clew.events.content import Metadata
 from clew.events.run import Truncation
@@ -28,18 +28,19 @@ TruncationIn: TypeAlias = Annotated[
 ]
 
 
-def truncation(given: str | Truncation | None) -> Truncation | Literal["default"] | None:
-    """None where nothing was given. Raises `NoSuchStrategy`."""
+def truncation(engine: Engine, given: str | Truncation | None) -> Truncation | Literal["default"] | None:
+    """None where nothing was given. Raises `NoSuchStrategy` and `NoSuchProvider`."""
     if given is None:
         return None
     if given == DEFAULT:
         return DEFAULT
-    return checked(given, "truncation") if isinstance(given, Truncation) else written(given, "truncation")
+    found = checked(given, "truncation") if isinstance(given, Truncation) else written(given, "truncation")
+    return callable_by(found, engine.providers)
 
 
-def own_truncation(given: str | Truncation | None) -> Truncation | None:
+def own_truncation(engine: Engine, given: str | Truncation | None) -> Truncation | None:
     """The same, where there is nothing yet that could be taken away."""
-    found = truncation(given)
+    found = truncation(engine, given)
     return found if isinstance(found, Truncation) else None
 
 
@@ -73,7 +74,8 @@ def add_assistants(app: FastAPI, engine: Engine) -> None:
         description="It holds for runs queued from then on, where neither they nor their threads say otherwise.",
     )
     async def change_assistant(assistant_id: str, body: AssistantToChange) -> AssistantTruncation:
-        command = ChangeAssistant(assistant_id=assistant_id, changes={"truncation": own_truncation(body.truncation)})
+        changes: dict[str, object] = {"truncation": own_truncation(engine, body.truncation)}
+        command = ChangeAssistant(assistant_id=assistant_id, changes=changes)
         await engine.desk.on_assistant(assistant_id, lambda: command, actor="clew")
         with engine.log.reading() as reader:
             found = assistant_catalog.assistant(reader, assistant_id)

@@ -10,9 +10,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import hmac
-import itertools
-import logging
-import time
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from contextlib import aclosing, contextmanager
@@ -26,18 +23,12 @@ from starlette.types import Receive, Scope, Send
 from clew import exact_json
 from clew.desk import Key
 from clew.engine.engine import Engine
-from clew.errors import ClewError, PastIsReadOnly
-from clew.ids import new_id
+from clew.errors import PastIsReadOnly
 from clew.log import Reader
 from clew.past import Point, point_of
+from clew.serving.request_log import note_fault, request_of
 
 BODY_BYTES_MAX = 2_000_000
-
-# A request's id needs no randomness of its own, and randomness costs a system call.
-_PROCESS = new_id("req").encode()
-_requests = itertools.count(1)
-
-logger = logging.getLogger(__name__)
 
 B = TypeVar("B", bound=BaseModel)
 Header: TypeAlias = tuple[bytes, bytes]
@@ -98,11 +89,12 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """`content` None is an answer without a body."""
+    """`content` None is an answer without a body. `refusal` is what is logged of one that is an error."""
 
     content: Any
     status: int = 200
     headers: tuple[Header, ...] = ()
+    refusal: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,20 +168,19 @@ class Endpoint:
         self._api_key = key.encode() if key is not None else None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        started = time.perf_counter()
-        request_id = b"%b%08x" % (_PROCESS, next(_requests))
-        call = Call(self._engine, self._manners, scope, dict(scope["headers"]), b"", request_id=request_id)
+        request = request_of(scope)
+        request.id_sent = True
+        call = Call(self._engine, self._manners, scope, dict(scope["headers"]), b"", request_id=request.id)
         try:
             answer = await self._answer(call, receive)
         except Gone:
             return
         except Exception as error:
             answer = self._manners.to_answer(error, call)
+            request.refusal = answer.refusal
             if answer.status >= 500:
-                # What has a name here says what happened; of anything else one wants to know where.
-                where = None if isinstance(error, ClewError) else error
-                logger.error("%s %s failed: %s", scope["method"], scope["path"], error, exc_info=where)
-        common = self._manners.headers(request_id, started)
+                note_fault(request, error)
+        common = self._manners.headers(request.id, request.started)
         if isinstance(answer, Stream):
             await _send_stream(answer, (*common, *answer.headers), receive, send)
             return
@@ -210,12 +201,16 @@ class Endpoint:
             self._check_key(headers, self._api_key)
         handler = self._handlers.get(scope["method"])
         if handler is None:
-            raise self._manners.unknown_url(scope["method"], scope["path"])
+            raise self._unhandled(scope)
         point = point_of(scope, headers.get(b"clew-as-of"))
         if point is not None:
             call.as_of = self._position(call, point)
         call.body = await self._whole_body(headers, receive)
         return await handler(call)
+
+    def _unhandled(self, scope: Scope) -> Exception:
+        """What a method without a handler is answered; the body is not read for that."""
+        return self._manners.unknown_url(scope["method"], scope["path"])
 
     def _position(self, call: Call, point: Point) -> int:
         if not self._manners.only_reads(call):
@@ -250,6 +245,17 @@ class Endpoint:
             pieces.append(piece)
             if not message.get("more_body", False):
                 return b"".join(pieces) if len(pieces) > 1 else piece
+
+
+class NotOffered(Endpoint):
+    """A path of an API that this server does not have: every method is answered with what `refusal` makes."""
+
+    def __init__(self, engine: Engine, manners: Manners, refusal: Callable[[], Exception]) -> None:
+        super().__init__(engine, manners)
+        self._refusal = refusal
+
+    def _unhandled(self, scope: Scope) -> Exception:
+        return self._refusal()
 
 
 async def _send_stream(stream: Stream, common: tuple[Header, ...], receive: Receive, send: Send) -> None:

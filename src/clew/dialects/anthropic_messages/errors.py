@@ -15,6 +15,7 @@ from clew.errors import (
     KeyReused,
     Leaving,
     NoSuchPoint,
+    NoSuchProvider,
     NotFound,
     PastIsReadOnly,
     Refused,
@@ -24,6 +25,7 @@ from clew.errors import (
     TooLarge,
 )
 from clew.events.content import JsonObject
+from clew.serving.request_log import refusal
 
 _TYPES = {
     400: "invalid_request_error",
@@ -51,6 +53,11 @@ class Fault:
         if self.details is not None:
             error["details"] = self.details
         return {"type": "error", "error": error, "request_id": request_id}
+
+    @property
+    def refusal(self) -> str:
+        code = self.details.get("error_code") if self.details is not None else None
+        return refusal(_TYPES[self.status], str(code) if code is not None else None)
 
 
 class Rejected(Exception):
@@ -123,6 +130,7 @@ _ERRORS: dict[type[ClewError], Callable[[Any], Fault]] = {
     NotFound: lambda error: Fault(404, f"{error.noun}: {error.id}"),
     ThreadBusy: lambda error: in_flight(),
     KeyReused: lambda _: Fault(400, "idempotency-key: it was used for a request with another body; take a new one"),
+    NoSuchProvider: lambda error: Fault(400, f"{error.where}: {error.asked!r} {error.why}"),
     NoSuchPoint: lambda error: Fault(400, f"{error.where}: {error.point!r} names no point. {_sentence(error.why)}"),
     PastIsReadOnly: lambda error: Fault(
         400, f"{error.where}: the past ({error.point!r}) is read-only; send what changes something without it"

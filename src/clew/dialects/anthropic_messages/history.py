@@ -11,6 +11,7 @@ from typing import Any, Literal, TypeAlias
 
 from clew.dialects.anthropic_messages.errors import not_offered, rejected
 from clew.dialects.anthropic_messages.requests import MessageIn
+from clew.engine.files import file_exists
 from clew.events.message import Role
 from clew_projections import recognition
 from clew_projections.recognition import Chain, Link
@@ -96,7 +97,7 @@ def blocks_of_result(block: dict[str, Any]) -> list[dict[str, Any]]:
 
 def _check(role: Role, block: dict[str, Any], kind: str, at: str) -> None:
     source: Any = block.get("source")
-    if isinstance(source, dict) and source.get("type") == "file":
+    if isinstance(source, dict) and source.get("type") == "file" and not file_exists(source["file_id"]):
         raise not_offered(f"{at}.source", "a file that was uploaded")
     if kind == "document" and isinstance(source.get("content"), list):
         for number, part in enumerate(source["content"]):

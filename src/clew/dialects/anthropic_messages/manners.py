@@ -27,9 +27,8 @@ class AnthropicManners(Manners):
     def to_answer(self, error: Exception, call: Call) -> Answer:
         fault = fault_of(error)
         repeatable = b"idempotency-key" in call.headers
-        return Answer(
-            fault.body(call.request_id.decode()), fault.status, _retry_headers(fault, call.scope["method"], repeatable)
-        )
+        headers = _retry_headers(fault, call.scope["method"], repeatable)
+        return Answer(fault.body(call.request_id.decode()), fault.status, headers, fault.refusal)
 
     def rejection(self, error: ValidationError) -> Exception:
         """One fault is told of at a time: the first."""

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
 from clew.dialects.anthropic_messages.configuring import default_provider, resolve_model
 from clew.dialects.anthropic_messages.errors import rejected
 from clew.engine.engine import Engine
-from clew.errors import NotFound, ProviderFailed
+from clew.errors import NoSuchProvider, NotFound, ProviderFailed
 from clew.serving.http import Answer, Call
 
 _WAIT_SECONDS = 10.0
@@ -57,8 +58,8 @@ def _limit(given: str | None) -> int:
 
 async def retrieve(call: Call) -> Answer:
     asked: str = call.scope["path_params"]["model"]
-    provider, model = resolve_model(call.engine, asked)
-    if provider in call.engine.providers:
+    with suppress(NoSuchProvider):
+        provider, model = resolve_model(call.engine, asked)
         for known in await _models(call.engine, provider):
             if known["id"] in (model, f"{provider}/{model}"):
                 return Answer({**known, "id": asked})

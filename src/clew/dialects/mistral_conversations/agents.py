@@ -12,7 +12,7 @@ from starlette.datastructures import QueryParams
 from clew.dialects.mistral_conversations import translate
 from clew.dialects.mistral_conversations.conversations import PAGE_SIZE_MAX, labels_of, whole_number
 from clew.dialects.mistral_conversations.errors import not_offered, rejected, wrong
-from clew.dialects.mistral_conversations.finding import default_provider, the_version
+from clew.dialects.mistral_conversations.finding import check_model, default_provider, the_version
 from clew.dialects.mistral_conversations.handling import DIALECT
 from clew.dialects.mistral_conversations.identifiers import agent_id, assistant_id
 from clew.dialects.mistral_conversations.objects import agent_object, alias_object
@@ -46,6 +46,7 @@ _ALIAS = re.compile(r"[a-z](?:[a-z0-9_-]{0,62}[a-z0-9])?")
 async def create(call: Call) -> Answer:
     given = call.read(CreateAgent)
     translate.no_guardrails(given.guardrails)
+    check_model(call.engine, given.model)
     completion = translate.completion(given.completion_args)
     texts, json_names = translate.metadata(given.metadata)
     settings = AssistantSettings(
@@ -125,6 +126,7 @@ def _changes(call: Call, given: UpdateAgent) -> dict[str, Any]:
     changes: dict[str, Any] = {name: getattr(given, name) for name in ("instructions", "description") if name in named}
     changes.update({name: its for name in ("model", "name") if (its := getattr(given, name)) is not None})
     if given.model is not None:
+        check_model(call.engine, given.model)
         changes["default_provider"] = default_provider(call.engine)
     if given.tools is not None:
         changes["tools"] = translate.tools(given.tools)

@@ -19,6 +19,7 @@ from clew.errors import (
     KeyReused,
     Leaving,
     NoSuchPoint,
+    NoSuchProvider,
     NoSuchVersion,
     NotFound,
     NothingToConfirm,
@@ -33,6 +34,7 @@ from clew.errors import (
     TooLarge,
 )
 from clew.events.content import JsonObject
+from clew.serving.request_log import refusal
 from clew_projections.run_view import RunView
 
 _SORRY = "The server had an error while processing this request."
@@ -56,6 +58,13 @@ class Fault:
         if self.detail:
             return {"detail": list(self.detail)}
         return {"object": "error", "message": self.message, "type": self.type, "param": None, "code": self.code}
+
+    @property
+    def refusal(self) -> str:
+        if not self.detail:
+            return refusal(self.type, self.code)
+        first: Any = self.detail[0]
+        return refusal(str(first["type"]), place=".".join(map(str, first["loc"])))
 
 
 class Rejected(Exception):
@@ -147,6 +156,7 @@ _ERRORS: dict[type[ClewError], Callable[[Any], Fault]] = {
         lambda _: "This Idempotency-Key was used for a request with another body. Use a new key for a new request.",
         "idempotency_key_reused",
     ),
+    NoSuchProvider: _said(400, "invalid_request_error", code="provider_not_configured"),
     NoSuchPoint: _said(400, "invalid_request_error", code="no_such_point"),
     PastIsReadOnly: _said(400, "invalid_request_error", code="past_is_read_only"),
     TooLarge: _said(413, "invalid_request_error", code="request_too_large"),

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from clew.engine.configuring import config_of_assistant, config_of_model
 from clew.engine.engine import Engine
+from clew.engine.models import resolve
 from clew.errors import NoSuchVersion, NotFound, Refused
 from clew.events.run import Completion, Limits, RunConfig
 from clew.events.thread import ThreadSettings
@@ -22,6 +23,11 @@ _OWN_PROVIDER = "mistral"
 
 def default_provider(engine: Engine) -> str:
     return _OWN_PROVIDER if _OWN_PROVIDER in engine.providers else engine.settings.default_provider
+
+
+def check_model(engine: Engine, model: str) -> None:
+    """Raises `NoSuchProvider`."""
+    resolve(model, engine.providers, default_provider(engine))
 
 
 def settings_of(reader: Reader, history: Sequence[Segment], as_of: int | None = None) -> ThreadSettings | None:

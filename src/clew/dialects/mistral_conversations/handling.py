@@ -21,7 +21,7 @@ class MistralManners(Manners):
 
     def to_answer(self, error: Exception, call: Call) -> Answer:
         fault = fault_of(error)
-        return Answer(fault.body, fault.status)
+        return Answer(fault.body, fault.status, refusal=fault.refusal)
 
     def rejection(self, error: ValidationError) -> Exception:
         found = error.errors(include_url=False, include_context=False, include_input=False)[:_FAULTS_MAX]

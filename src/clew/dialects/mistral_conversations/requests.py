@@ -109,6 +109,11 @@ class DocumentUrlChunk(Body):
     document_name: str | None = None
 
 
+class FileChunk(Body):
+    type: Literal["file"]
+    file_id: str
+
+
 class ToolFileChunk(Body):
     type: Literal["tool_file"]
     tool: str
@@ -137,6 +142,7 @@ Chunk: TypeAlias = Annotated[
     Annotated[TextChunk, Tag("<text>")]
     | Annotated[ImageUrlChunk, Tag("<image_url>")]
     | Annotated[DocumentUrlChunk, Tag("<document_url>")]
+    | Annotated[FileChunk, Tag("<file>")]
     | Annotated[ToolFileChunk, Tag("<tool_file>")]
     | Annotated[ToolReferenceChunk, Tag("<tool_reference>")]
     | Annotated[ThinkChunk, Tag("<thinking>")],

@@ -7,7 +7,7 @@ from typing import Any
 
 from clew import exact_json
 from clew.dialects.mistral_conversations.entries import OWN
-from clew.dialects.mistral_conversations.errors import not_offered, wrong
+from clew.dialects.mistral_conversations.errors import Loc, not_offered, wrong
 from clew.dialects.mistral_conversations.identifiers import assistant_id
 from clew.dialects.mistral_conversations.requests import (
     AgentHandoff,
@@ -15,6 +15,7 @@ from clew.dialects.mistral_conversations.requests import (
     CompletionArgs,
     ContentIn,
     Entry,
+    FileChunk,
     FunctionCall,
     FunctionResult,
     FunctionTool,
@@ -24,9 +25,11 @@ from clew.dialects.mistral_conversations.requests import (
     MessageOutput,
     TextChunk,
     ToolExecution,
+    ToolFileChunk,
     ToolIn,
 )
 from clew.engine.counting import counted_message, counted_text, text_tokens
+from clew.engine.files import file_exists
 from clew.errors import NotFound
 from clew.events.content import Content, Image, JsonObject, Metadata, Other, Part, Text, text
 from clew.events.run import Completion, Sampling, Tool, ToolChoice
@@ -86,7 +89,7 @@ async def items(given: Sequence[Entry]) -> tuple[NewItem, ...]:
 async def _message(entry: MessageInput | MessageOutput, index: int, answer: str | None) -> NewMessage:
     if isinstance(entry, MessageInput) and entry.prefix:
         raise not_offered("prefixes of answers", *_INPUTS, index, "prefix")
-    message = await counted_message(entry.role, content(entry.content))
+    message = await counted_message(entry.role, content(entry.content, (*_INPUTS, index, "content")))
     if isinstance(entry, MessageInput):
         return message
     return NewMessage(
@@ -152,11 +155,14 @@ def _identity(agent: str) -> str:
         return agent
 
 
-def content(given: ContentIn) -> Content:
-    return text(given) if isinstance(given, str) else tuple(map(_part, given))
+def content(given: ContentIn, loc: Loc) -> Content:
+    """`loc` is where the request has it. Raises `Rejected`."""
+    if isinstance(given, str):
+        return text(given)
+    return tuple(_part(one, (*loc, index)) for index, one in enumerate(given))
 
 
-def _part(given: Chunk) -> Part:
+def _part(given: Chunk, loc: Loc) -> Part:
     if isinstance(given, TextChunk):
         return Text(type="text", text=given.text)
     if isinstance(given, ImageUrlChunk):
@@ -164,6 +170,8 @@ def _part(given: Chunk) -> Part:
         if isinstance(url, str):
             return Image(type="image", url=url)
         return Image(type="image", url=url.url, detail=url.detail)
+    if isinstance(given, (FileChunk, ToolFileChunk)) and not file_exists(given.file_id):
+        raise wrong((*loc, "file_id"), f"No file has the id {given.file_id!r}.", "not_found")
     return Other(type="other", provider=OWN, block=exact_json.dumps(given.model_dump(exclude_unset=True)).decode())
 
 

@@ -7,12 +7,15 @@ questions for the read models, and decide nothing.
 
 from __future__ import annotations
 
+from functools import partial
+
 from starlette.routing import BaseRoute, Route
 
 from clew.dialects.openai_assistants import assistants, messages, runs, starting, threads
+from clew.dialects.openai_assistants.errors import not_offered
 from clew.dialects.openai_assistants.handling import OpenAIManners
 from clew.engine.engine import Engine
-from clew.serving.http import Endpoint, Handler
+from clew.serving.http import Endpoint, Handler, NotOffered
 
 __all__ = ["routes"]
 
@@ -44,12 +47,18 @@ _PATHS: dict[str, dict[str, Handler]] = {
     },
     "/models": {"GET": assistants.list_models},
     "/models/{model:path}": {"GET": assistants.retrieve_model},
-    # Whatever else is asked for is answered in OpenAI's way, too.
-    "/{path:path}": {},
 }
+# What this API has besides and this server does not yet, with all that is below it.
+_NOT_OFFERED = {"/files": "files", "/vector_stores": "vector stores", "/uploads": "uploads"}
+# Whatever else is asked for is answered in OpenAI's way, too.
+_REST = "/{path:path}"
 
 
 def routes(engine: Engine) -> list[BaseRoute]:
     """Everything below the base URL; the server says where that is."""
     manners = OpenAIManners()
-    return [Route(path, Endpoint(engine, manners, **handlers), name=path) for path, handlers in _PATHS.items()]
+    endpoints = {path: Endpoint(engine, manners, **handlers) for path, handlers in _PATHS.items()}
+    for path, what in _NOT_OFFERED.items():
+        endpoints[path] = endpoints[path + _REST] = NotOffered(engine, manners, partial(not_offered, what))
+    endpoints[_REST] = Endpoint(engine, manners)
+    return [Route(path, endpoint, name=path) for path, endpoint in endpoints.items()]

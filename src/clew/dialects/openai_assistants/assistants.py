@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from contextlib import suppress
 from typing import Any
 
 from clew.dialects.openai_assistants import translate
@@ -14,7 +15,7 @@ from clew.dialects.openai_assistants.objects import Object, assistant_object, de
 from clew.dialects.openai_assistants.requests import CreateAssistant, ModifyAssistant
 from clew.engine.engine import Engine
 from clew.engine.models import resolve
-from clew.errors import ProviderFailed
+from clew.errors import NoSuchProvider, ProviderFailed
 from clew.events.assistant import AssistantCreated, AssistantSettings
 from clew.events.run import Sampling
 from clew.ids import DEFAULT_TENANT, new_id
@@ -34,6 +35,7 @@ logger = logging.getLogger(__name__)
 
 async def create(call: Call) -> Answer:
     given = call.read(CreateAssistant)
+    _check_model(call.engine, given.model)
     settings = AssistantSettings(
         model=given.model,
         name=given.name,
@@ -54,6 +56,11 @@ async def create(call: Call) -> Answer:
     return Answer(assistant_object(first.stream, first.at, first.event.settings))
 
 
+def _check_model(engine: Engine, model: str) -> None:
+    """Raises `NoSuchProvider`."""
+    resolve(model, engine.providers, engine.settings.default_provider)
+
+
 async def retrieve(call: Call) -> Answer:
     assistant_id = call.id("assistant_id")
     with call.reading() as reader:
@@ -63,6 +70,8 @@ async def retrieve(call: Call) -> Answer:
 async def modify(call: Call) -> Answer:
     assistant_id = call.id("assistant_id")
     given = call.read(ModifyAssistant)
+    if "model" in given.model_fields_set:
+        _check_model(call.engine, given.model)
     changes = _changes(given)
     sampling = {name: getattr(given, name) for name in _SAMPLING if name in given.model_fields_set}
 
@@ -133,8 +142,8 @@ async def list_models(call: Call) -> Answer:
 async def retrieve_model(call: Call) -> Answer:
     asked: str = call.scope["path_params"]["model"]
     engine = call.engine
-    provider, model = resolve(asked, engine.providers, engine.settings.default_provider)
-    if provider in engine.providers:
+    with suppress(NoSuchProvider):
+        provider, model = resolve(asked, engine.providers, engine.settings.default_provider)
         for known in await _models(engine, provider):
             if known["id"] in (model, f"{provider}/{model}"):
                 return Answer({**known, "id": asked})

@@ -15,6 +15,7 @@ from clew.errors import (
     Conflict,
     KeyReused,
     NoSuchPoint,
+    NoSuchProvider,
     NoSuchStrategy,
     NotFound,
     NothingToRun,
@@ -30,6 +31,7 @@ from clew.errors import (
     TooLarge,
 )
 from clew.events.content import JsonObject
+from clew.serving.request_log import refusal
 
 INVALID = "invalid_request_error"
 _SORRY = "The server had an error processing your request. Sorry about that! You can retry your request."
@@ -49,6 +51,10 @@ class Fault:
     @property
     def body(self) -> JsonObject:
         return {"error": {"message": self.message, "type": self.type, "param": self.param, "code": self.code}}
+
+    @property
+    def refusal(self) -> str:
+        return refusal(self.type, self.code, self.param)
 
 
 class Rejected(Exception):
@@ -91,6 +97,10 @@ def _no_strategy(error: NoSuchStrategy) -> Fault:
     return Fault(400, message, param=error.where, code="invalid_value")
 
 
+def _no_provider(error: NoSuchProvider) -> Fault:
+    return Fault(400, _sentence(str(error)), param=error.where, code="provider_not_configured")
+
+
 def _past_is_read_only(error: PastIsReadOnly) -> Fault:
     message = (
         f"The past is read-only: '{error.where}' of this request is '{error.point}'."
@@ -120,6 +130,7 @@ _ERRORS: dict[type[ClewError], Callable[[Any], Fault]] = {
     ),
     NoSuchPoint: _no_point,
     NoSuchStrategy: _no_strategy,
+    NoSuchProvider: _no_provider,
     PastIsReadOnly: _past_is_read_only,
     TooLarge: _refused(str, code="request_too_large", status=413),
     Refused: _refused(str),
@@ -154,8 +165,12 @@ def missing(name: str) -> Rejected:
     return rejected(f"Missing required parameter: '{name}'.", param=name, code="missing_required_parameter")
 
 
-def not_offered(what: str, param: str) -> Rejected:
+def not_offered(what: str, param: str | None = None) -> Rejected:
     return rejected(f"This server does not offer {what} yet.", param=param, code="unsupported_value")
+
+
+def no_such_file(file_id: str, param: str) -> Rejected:
+    return rejected(f"No file found with id '{file_id}'.", param=param)
 
 
 def not_json() -> Rejected:

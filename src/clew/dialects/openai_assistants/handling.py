@@ -30,7 +30,8 @@ class OpenAIManners(Manners):
     def to_answer(self, error: Exception, call: Call) -> Answer:
         fault = fault_of(error)
         repeatable = b"idempotency-key" in call.headers
-        return Answer(fault.body, fault.status, _retry_headers(fault, call.scope["method"], repeatable))
+        headers = _retry_headers(fault, call.scope["method"], repeatable)
+        return Answer(fault.body, fault.status, headers, fault.refusal)
 
     def rejection(self, error: ValidationError) -> Exception:
         return rejection(error)

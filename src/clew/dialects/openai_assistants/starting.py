@@ -80,7 +80,9 @@ async def _queue(
         additional_messages=await translate.messages(more, "additional_messages"),
     )
     its = assistant.settings.truncation
-    return lambda of_thread: settled(call.engine, command, asked=asked, of_thread=of_thread, assistant=its)
+    return lambda of_thread: settled(
+        call.engine, command, asked=asked, of_thread=of_thread, assistant=its, where="clew_truncation"
+    )
 
 
 def _config(engine: Engine, given: CreateRun | CreateThreadAndRun, assistant: AssistantView) -> RunConfig:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from clew.dialects.openai_assistants.errors import missing, not_offered
+from clew.dialects.openai_assistants.errors import missing, no_such_file, not_offered
 from clew.dialects.openai_assistants.requests import (
+    ContentIn,
     CreateMessage,
     FormatIn,
     FunctionTool,
@@ -20,8 +21,9 @@ from clew.dialects.openai_assistants.requests import (
     TruncationIn,
 )
 from clew.engine.counting import counted_message
+from clew.engine.files import file_exists
 from clew.engine.strategies import written
-from clew.events.content import Image, JsonObject, Part, Refusal, Text, text
+from clew.events.content import Content, Image, JsonObject, Part, Refusal, Text, text
 from clew.events.run import Tool, ToolChoice, Truncation
 from clew.rules.parts import NewMessage
 
@@ -34,16 +36,23 @@ async def messages(given: Sequence[CreateMessage] | None, name: str = "messages"
 async def message(given: CreateMessage, prefix: str = "") -> NewMessage:
     if given.attachments:
         raise not_offered("attachments", f"{prefix}attachments")
-    parts = text(given.content) if isinstance(given.content, str) else tuple(map(_part, given.content))
-    return await counted_message(given.role, parts, metadata=given.metadata)
+    return await counted_message(given.role, _content(given.content, f"{prefix}content"), metadata=given.metadata)
 
 
-def _part(given: PartIn) -> Part:
+def _content(given: ContentIn, name: str) -> Content:
+    if isinstance(given, str):
+        return text(given)
+    return tuple(_part(one, f"{name}[{index}]") for index, one in enumerate(given))
+
+
+def _part(given: PartIn, name: str) -> Part:
     if isinstance(given, TextIn):
         return Text(type="text", text=given.text)
     if isinstance(given, ImageUrlIn):
         return Image(type="image", url=given.image_url.url, detail=given.image_url.detail)
     if isinstance(given, ImageFileIn):
+        if not file_exists(given.image_file.file_id):
+            raise no_such_file(given.image_file.file_id, f"{name}.image_file.file_id")
         return Image(type="image", file_id=given.image_file.file_id, detail=given.image_file.detail)
     return Refusal(type="refusal", text=given.refusal)
 

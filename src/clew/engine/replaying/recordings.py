@@ -6,7 +6,9 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from clew.engine.handing_over import REFUSED
 from clew.engine.tools import ServerTool
+from clew.errors import Refused
 from clew.events.base import Event, Recorded
 from clew.events.content import Refusal, plain_text
 from clew.events.message import MessageAppended, MessageChanged, MessageEdited, MessageRemoved
@@ -275,13 +277,20 @@ class Recording:
         )
 
     def successor(self, version: int) -> tuple[str, RunConfig] | None:
-        """The run that goes on where one hands the thread over next. Where a client goes on, which one is no matter."""
+        """The run that goes on where one hands the thread over next. Where a client goes on, which one is no matter.
+
+        Raises `Refused` where it was refused.
+        """
         for recorded in self.after(version):
-            if isinstance(recorded.event, RunHandedOff):
-                run_id = recorded.event.to_run_id or recorded.event.run_id
-                return run_id, self._config_of(run_id)
-            if isinstance(recorded.event, ToolFailed):
-                return None
+            match recorded.event:
+                case RunHandedOff(to_run_id=to_run_id, run_id=run_id):
+                    return to_run_id or run_id, self._config_of(to_run_id or run_id)
+                case ToolFailed(reason=reason) if reason not in _END_REASONS:
+                    return None
+                case RunFailed(message=message) if message.startswith(REFUSED):
+                    raise Refused(message.removeprefix(REFUSED))
+                case _:
+                    continue
         return None
 
     def _config_of(self, run_id: str) -> RunConfig:
