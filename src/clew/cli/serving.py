@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import logging
-import os
 import signal
 import socket
-import sys
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Annotated
 
@@ -30,11 +26,7 @@ from clew.settings import Settings, from_environment
 from clew.wiring import make_engine
 
 _GRACE_SECONDS = 3
-_THREADS_SECONDS = 0.2
-_THREADS_MAX = 256
 _COLLECT_AFTER_OBJECTS = 20_000
-
-logger = logging.getLogger(__name__)
 
 ToolsOption = Annotated[
     list[str] | None, typer.Option(help="module:name of tools that the server executes. May be repeated.")
@@ -126,7 +118,6 @@ async def _work(engine: Engine, lines: LogLines) -> None:
     told = asyncio.Event()
     for signal_number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(signal_number, told.set)
-    _make_room_for_tools()
     await engine.start()
     console.print(f"Clew works on {safe(shown(engine.settings.store))}", soft_wrap=True)
     print_configuration(engine.settings)
@@ -134,28 +125,7 @@ async def _work(engine: Engine, lines: LogLines) -> None:
     for signal_number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().remove_signal_handler(signal_number)
     await engine.stop()
-    await _leave_tools_behind(lines)
-
-
-def _make_room_for_tools() -> None:
-    """A tool that is no coroutine has a thread while it works; asyncio's own few would have most of them wait, started
-    as far as the log knows, while their time runs out."""
-    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(_THREADS_MAX, "clew-tool"))
-
-
-async def _leave_tools_behind(lines: LogLines) -> None:
-    """Python waits for its threads, and a tool's thread cannot be stopped. Whatever it may still do, its run has been
-    handed over, and nothing of it will be recorded here."""
-    ending = asyncio.ensure_future(asyncio.get_running_loop().shutdown_default_executor())
-    await asyncio.wait({ending}, timeout=_THREADS_SECONDS)
-    if not ending.done():
-        logger.warning("a tool was still at work when this process ended; its run goes on elsewhere")
-    # Uvicorn ends the process by the signal that it was told to end with, and nothing is done after that.
     lines.stop()
-    if not ending.done():
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(0)
 
 
 def _made(settings: Settings) -> Engine:
@@ -209,14 +179,11 @@ class _Server(uvicorn.Server):
         self._engine = engine
         self._lines = lines
 
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        _make_room_for_tools()
-        await super().startup(sockets)
-
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._engine.begin_to_stop()
         await super().shutdown(sockets)
-        await _leave_tools_behind(self._lines)
+        # Uvicorn ends the process by the signal that it was told to end with, and nothing is done after that.
+        self._lines.stop()
 
 
 def _warm() -> None:
