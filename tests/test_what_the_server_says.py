@@ -54,10 +54,13 @@ def test_a_worker_says_the_same(postgres_dsn: str) -> None:
     assert process.stdout is not None
     with process.stdout:
         try:
-            lines = [process.stdout.readline().decode().rstrip() for _ in range(6)]
-        finally:
+            told = [process.stdout.readline()]
             process.terminate()
+            told += process.stdout.readlines()
+        finally:
+            process.kill()
             process.wait(20)
+    lines = [line.decode().rstrip() for line in told]
     assert lines[0].startswith("Clew works on ")
     assert lines[2] == "  anthropic: https://api.anthropic.com, with a key"
     assert lines[5] == "  log level: info"
