@@ -315,3 +315,18 @@ def test_a_half_of_a_character_in_arguments_reaches_no_tool(kind: Kind) -> None:
         assert returned.output == "found \N{REPLACEMENT CHARACTER}"
 
     talk(":memory:", {kind.name: (calls(kind, '{"q": "\\ud83d"}', "tool_use"), said(kind, "stop"))}, hold)
+
+
+@pytest.mark.parametrize(("error", "status"), [({"message": "gone", "code": 502}, 502), ({"message": "gone"}, None)])
+def test_the_status_of_a_failed_attempt_is_in_the_log(error: dict[str, Any], status: int | None) -> None:
+    """Also one that an answer says after it has begun; a replay hears the same."""
+    inside = OPENAI.streamed(*OPENAI.begun, {"error": error})
+    refused = json_reply({"error": {"message": "slow down"}}, 429, "retry-after-ms: 10\r\n")
+
+    async def hold(held: Talk) -> None:
+        run = await held.turn("openai", stream=True)
+        assert run.status == "completed", run.error_message
+        failed = held.events(ModelFailed)
+        assert [(one.status, one.usage_unknown) for one in failed] == [(status, True), (429, False)]
+
+    talk(":memory:", {"openai": (inside, refused, said(OPENAI, "stop"))}, hold)

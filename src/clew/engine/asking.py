@@ -167,6 +167,7 @@ async def _after_failure(
             retryable=failure.retryable,
             final=not again,
             retry_after_seconds=failure.retry_after_seconds,
+            status=failure.status,
             duration_ms=attempt.elapsed_ms(),
             **_used(hand, failure, attempt, config, called_at),
         )

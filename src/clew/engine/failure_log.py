@@ -6,7 +6,6 @@ The lines say what failed and with which code, but not the provider's message, w
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Sequence
 
 from clew.errors import ClewError
@@ -21,8 +20,6 @@ logger = logging.getLogger(__name__)
 _TOLD = (ModelFailed, RunFailed, RunExpired, RunIncomplete)
 # Calls that were not sent, and those that were given up because their run ended.
 _NOT_FAILURES = frozenset((REACHED, TAKEN, "run_cancelled", "run_expired", "run_failed", "run_incomplete"))
-# How the messages of providers begin that were answered with an error.
-_ANSWERED = re.compile(r"\S+ answered ([1-5][0-9]{2})\b")
 
 
 class FailureLog:
@@ -52,7 +49,6 @@ class FailureLog:
 
     def _tell_of_call(self, recorded: Recorded[Event], failed: ModelFailed) -> None:
         provider, model = self._asked(recorded)
-        status = _ANSWERED.match(failed.message)
         logger.warning(
             "model call failed: thread=%s run=%s provider=%s model=%s attempt=%d code=%s status=%s again=%s seconds=%s",
             recorded.stream,
@@ -61,7 +57,7 @@ class FailureLog:
             model,
             failed.attempt,
             failed.code,
-            status[1] if status is not None else "-",
+            failed.status or "-",
             "no" if failed.final else "yes",
             f"{failed.duration_ms / 1000:.3f}" if failed.duration_ms is not None else "-",
         )

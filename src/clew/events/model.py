@@ -194,7 +194,8 @@ class ModelFailed(Event):
     """`final` means that no further attempt follows. `code` is "lost" when the process died while waiting.
 
     `usage` is what the provider said that the attempt used, None when it said nothing. `usage_unknown` says
-    that it may well bill something all the same: the request had reached it, and it never said no.
+    that it may well bill something all the same: the request had reached it, and it never said no. `status` is the HTTP
+    status with which it said no.
     """
 
     kind: ClassVar[str] = "model.failed"
@@ -214,6 +215,7 @@ class ModelFailed(Event):
     pricing_context: PricingContext = {}
     usage_reported: JsonObject | None = None
     usage_unknown: bool = False
+    status: int | None = None
 
 
 class ReasoningRecorded(Event):

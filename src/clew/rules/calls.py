@@ -137,6 +137,7 @@ def fail_model_call(command: FailModelCall, thread: Thread) -> Sequence[ThreadSt
         pricing_context=command.pricing_context,
         duration_ms=command.duration_ms,
         usage_unknown=command.usage_unknown,
+        status=command.status,
     )
     if not command.final or run.status == "cancelling" or run.model_call.purpose == "summary":
         return [failed]

@@ -64,6 +64,7 @@ class FailModelCall:
     pricing_context: PricingContext = field(default_factory=dict)
     duration_ms: float | None = None
     usage_unknown: bool = False
+    status: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,7 +13,7 @@ from clew.events.model import ModelAnswered, ModelFailed
 from clew.events.run import RunConfig
 from clew.events.tool import ToolFailed, ToolInDoubt, ToolReturned
 from clew.log import Log
-from clew.providers.base import ModelInfo, Piece, Prompt, UsageSoFar
+from clew.providers.base import ModelInfo, Piece, Prompt, ReasoningPiece, UsageSoFar
 from clew.providers.renderers import RENDERERS
 
 if TYPE_CHECKING:
@@ -47,11 +47,15 @@ class RecordedProvider:
         if isinstance(came, ModelFailed):
             if came.usage is not None:
                 yield UsageSoFar(came.usage, came.usage_reported or {}, pricing_context=came.pricing_context)
+            elif came.status is not None and came.usage_unknown:
+                # It had begun to answer before it said no.
+                yield ReasoningPiece()
             raise ProviderFailed(
                 came.message,
                 code=came.code,
                 retryable=came.retryable,
                 retry_after_seconds=came.retry_after_seconds,
+                status=came.status,
                 reached=came.usage_unknown,
             )
         assert isinstance(came, ModelAnswered)
