@@ -18,8 +18,8 @@ from clew.errors import ProviderFailed
 from clew.events.content import JsonObject
 from clew.ids import new_id
 from clew.providers import usage as usages
+from clew.providers.answer_so_far import AnswerSoFar
 from clew.providers.base import Answer, CalledTool, CallPiece, Piece, ReasoningPiece, TextPiece, UsageSoFar
-from clew.providers.finish_reasons import FAILED, meaning_of, reason_in
 from clew.providers.http import nonsense
 from clew.providers.text import TextPieces, whole_json, whole_text, written
 from clew.providers.tool_call_deltas import ToolArguments
@@ -79,27 +79,19 @@ class _Block:
         return str(self.json) or written(self.said.get("input") or {})
 
 
-class Gathering:
+class Gathering(AnswerSoFar):
     """An answer as it comes: give it events, it gives pieces; at the end it is the answer.
 
     See `transport.Gathering`.
     """
 
     def __init__(self, who: str, request_id: str | None) -> None:
-        self._who = who
-        self._request_id = request_id
-        self._response_id: str | None = None
-        self._model = ""
+        super().__init__(who, request_id)
         self._blocks: dict[Any, _Block] = {}
         self._calls = 0
         self._usage: JsonObject | None = None
         self._stop_details: Any = None
         self._stop_sequence: str | None = None
-        self._reason: str | None = None
-        self.over = False
-        self.said_anything = False
-        self.ended = False
-        self.doubtful = False
 
     def take(self, chunk: dict[str, Any]) -> Iterator[Piece]:
         """An event of a stream. Kinds that are not known are new ones, and carry nothing that is needed."""
@@ -162,22 +154,12 @@ class Gathering:
 
     def _head(self, message: dict[str, Any]) -> None:
         """What is beside the content and the usage."""
-        if self._response_id is None and isinstance(message.get("id"), str):
-            self._response_id = message["id"]
-        if not self._model and isinstance(message.get("model"), str):
-            self._model = message["model"]
+        self._note_head(message)
         if isinstance(message.get("stop_details"), dict):
             self._stop_details = message["stop_details"]
         if isinstance(message.get("stop_sequence"), str):
             self._stop_sequence = whole_text(message["stop_sequence"])
-        reason = reason_in(message.get("stop_reason"))
-        if reason is not None:
-            self._reason, self.ended = whole_text(reason), True
-
-    def _goes_on(self) -> None:
-        self.said_anything = True
-        if self.ended:
-            self.ended, self.doubtful = False, True
+        self._note_reason(message.get("stop_reason"))
 
     def _begin(self, index: Any, said: dict[str, Any]) -> Iterator[Piece]:
         known = self._block(index)
@@ -262,25 +244,20 @@ class Gathering:
 
     def answer(self) -> Answer:
         """The whole. Only to be asked for when the answer is whole. Raises `ProviderFailed`."""
-        meaning = "stop" if self._reason is None else meaning_of(self._reason)
+        meaning = self._finish_reason()
         if meaning == "pause_turn":
             message = f"{self._who} paused for a tool of its own, and Clew offers none; nothing goes on with that"
             raise ProviderFailed(message, code="server_error", retryable=False)
-        if meaning == FAILED:
-            message = f"{self._who} broke the answer off: it ended with {self._reason!r}"
-            raise ProviderFailed(message, code="server_error", retryable=True)
         blocks = list(self._blocks.values())
         called = [block for block in blocks if block.place is not None]
         if self._reason is None and any(block.json and not exact_json.is_json(str(block.json)) for block in called):
-            message = f"{self._who} ended the answer in the middle of a tool call, and gave no reason"
-            raise ProviderFailed(message, code="broken_stream", retryable=True)
+            raise self._ended_in_a_call()
         calls = tuple(
             CalledTool(whole_text(block.said["id"]), whole_text(block.said["name"]), block.arguments())
             for block in called
         )
         texts = "".join(block.text() for block in blocks if block.kind == "text")
         explanation = self._stop_details.get("explanation") if self._stop_details else None
-        ids = {"response": self._response_id, "request": self._request_id}
         return Answer(
             text=texts or None,
             refusal=whole_text(explanation) if isinstance(explanation, str) and explanation else None,
@@ -290,7 +267,7 @@ class Gathering:
             model=whole_text(self._model),
             usage=None if self._usage is None else usages.of_messages(self._usage),
             usage_reported=self._usage or None,
-            provider_ids={name: whole_text(value) for name, value in ids.items() if value},
+            provider_ids=self._provider_ids(),
             pricing_context=_pricing_context(self._usage or {}),
             stop_sequence=self._stop_sequence,
         )

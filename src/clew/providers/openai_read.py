@@ -10,13 +10,12 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from clew import exact_json
-from clew.errors import ProviderFailed
 from clew.events.content import JsonObject
 from clew.events.price import PricingContext
 from clew.events.usage import Usage
 from clew.providers import usage as usages
+from clew.providers.answer_so_far import AnswerSoFar
 from clew.providers.base import Answer, CalledTool, CallPiece, Piece, TextPiece, UsageSoFar
-from clew.providers.finish_reasons import FAILED, meaning_of, reason_in
 from clew.providers.http import nonsense
 from clew.providers.message_state import MessageState
 from clew.providers.text import TextPieces, whole_json, whole_text
@@ -50,19 +49,14 @@ def offered_in(body: bytes) -> Callable[[], Sequence[str]]:
     return offered
 
 
-class Gathering:
+class Gathering(AnswerSoFar):
     """An answer as it comes: give it chunks, it gives pieces; at the end it is the answer.
 
-    It is never `over`: the end of these streams is a mark of its own, and no chunk. See `transport.Gathering`.
+    The end of these streams is a mark of its own, and no chunk. See `transport.Gathering`.
     """
 
-    over = False
-
     def __init__(self, who: str, request_id: str | None, offered: Callable[[], Sequence[str]] = tuple) -> None:
-        self._who = who
-        self._request_id = request_id
-        self._response_id: str | None = None
-        self._model = ""
+        super().__init__(who, request_id)
         self._service_tier = ""
         self._text = TextPieces()
         self._refusal = TextPieces()
@@ -70,11 +64,7 @@ class Gathering:
         self._calls = ToolCallDeltas(offered)
         self._had_calls = False
         self._usage: JsonObject | None = None
-        self._reason: str | None = None
         self._is_stream = True
-        self.said_anything = False
-        self.ended = False
-        self.doubtful = False
 
     def take(self, chunk: dict[str, Any]) -> Iterator[Piece]:
         """A chunk of a stream."""
@@ -122,10 +112,7 @@ class Gathering:
 
     def _head(self, chunk: dict[str, Any]) -> dict[str, Any] | None:
         """What is beside the message; gives the first choice, if this chunk has it."""
-        if self._response_id is None and isinstance(chunk.get("id"), str):
-            self._response_id = chunk["id"]
-        if not self._model and isinstance(chunk.get("model"), str):
-            self._model = chunk["model"]
+        self._note_head(chunk)
         if isinstance(chunk.get("service_tier"), str):
             self._service_tier = chunk["service_tier"]
         choices = chunk.get("choices")
@@ -137,17 +124,9 @@ class Gathering:
         return None if choice.get("index") else choice
 
     def _note_end(self, choice: dict[str, Any]) -> None:
-        """A reason ends the answer, unless something is said after it: some servers send one with each chunk, or with
-        the first."""
         # Gemini's endpoint has written it in its own way.
-        reason = reason_in(choice.get("finish_reason")) or reason_in(choice.get("finishReason"))
-        if reason is not None:
-            self._reason, self.ended = whole_text(reason), True
-
-    def _goes_on(self) -> None:
-        self.said_anything = True
-        if self.ended:
-            self.ended, self.doubtful = False, True
+        for name in ("finishReason", "finish_reason"):
+            self._note_reason(choice.get(name))
 
     def _say(self, delta: dict[str, Any]) -> Iterator[TextPiece | CallPiece]:
         text = _text(delta.get("content"))
@@ -181,19 +160,14 @@ class Gathering:
     def answer(self) -> Answer:
         """The whole. Only to be asked for when the answer is whole. Raises `ProviderFailed`."""
         calls = self._calls.calls
-        meaning = "stop" if self._reason is None else meaning_of(self._reason)
-        if meaning == FAILED:
-            message = f"{self._who} broke the answer off: it ended with {self._reason!r}"
-            raise ProviderFailed(message, code="server_error", retryable=True)
+        meaning = self._finish_reason()
         if not all(call.name for call in calls):
             raise nonsense(self._who, "a tool call without a name")
         if self._had_calls and not calls and not self._text and not self._refusal:
             raise nonsense(self._who, "an answer with a tool call that is none, and without anything else")
         cut = any(call.arguments and not call.arguments.are_complete for call in calls)
         if self._is_stream and self._reason is None and cut:
-            message = f"{self._who} ended the answer in the middle of a tool call, and gave no reason"
-            raise ProviderFailed(message, code="broken_stream", retryable=True)
-        ids = {"response": self._response_id, "request": self._request_id}
+            raise self._ended_in_a_call()
         return Answer(
             text=str(self._text) or None,
             refusal=str(self._refusal) or None,
@@ -204,7 +178,7 @@ class Gathering:
             model=whole_text(self._model),
             usage=None if self._usage is None else self._used(self._usage),
             usage_reported=self._usage or None,
-            provider_ids={name: whole_text(value) for name, value in ids.items() if value},
+            provider_ids=self._provider_ids(),
             pricing_context=self._pricing_context(),
         )
 
