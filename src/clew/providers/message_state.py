@@ -27,6 +27,7 @@ DETAILS: Final = "reasoning_details"
 EXTRA: Final = "extra_content"
 TOOL_CALL: Final = "tool_call"
 CALL_ID: Final = "id"
+_MEMBERS = frozenset((*TEXTS, DETAILS, EXTRA))
 
 # Ids of vLLM have 46 characters, and hold nothing.
 _CALL_ID_CHARS_MAX = 64
@@ -45,6 +46,8 @@ class MessageState:
 
     def add(self, said: dict[str, Any]) -> bool:
         """Takes a message, or a piece of one; returns whether anything was thought in it."""
+        if _MEMBERS.isdisjoint(said):
+            return False
         anything = False
         for name in TEXTS:
             text = said.get(name)

@@ -125,8 +125,9 @@ class Gathering(AnswerSoFar):
 
     def _note_end(self, choice: dict[str, Any]) -> None:
         # Gemini's endpoint has written it in its own way.
-        for name in ("finishReason", "finish_reason"):
-            self._note_reason(choice.get(name))
+        reason = choice.get("finish_reason") or choice.get("finishReason")
+        if reason is not None:
+            self._note_reason(reason)
 
     def _say(self, delta: dict[str, Any]) -> Iterator[TextPiece | CallPiece]:
         text = _text(delta.get("content"))

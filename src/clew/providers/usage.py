@@ -149,9 +149,11 @@ def reported_in(chunk: dict[str, Any]) -> list[JsonObject]:
     found: list[Any] = []
     choices = chunk.get("choices")
     for choice in choices if isinstance(choices, list) else ():
-        if isinstance(choice, dict):
-            found += [choice.get("usage"), *(_details(choice, name).get("usage") for name in ("message", "delta"))]
-    found += [inner.get("usage") for name, inner in chunk.items() if name.startswith("x_") and isinstance(inner, dict)]
+        if isinstance(choice, dict) and "usage" in choice:
+            found.append(choice["usage"])
+    for name in chunk:
+        if name.startswith("x_"):
+            found.append(_details(chunk, name).get("usage"))
     found.append(chunk.get("usage"))
     return [usage for usage in found if isinstance(usage, dict)]
 
