@@ -64,8 +64,14 @@ class Number(float):
 def loads(data: bytes | str) -> Any:
     """The value of a JSON text. Raises `json.JSONDecodeError`, which orjson's error is a kind of."""
     raw = data.encode("utf-8", "surrogatepass") if isinstance(data, str) else data
-    if not holds_odd_numbers(raw):
-        return orjson.loads(raw)
+    try:
+        value = orjson.loads(raw)
+    except orjson.JSONDecodeError:
+        if not _has_odd_numbers(raw, _LATER):
+            raise
+    else:
+        if _is_written_as(value, raw) or not _has_odd_numbers(raw, _LATER):
+            return value
     try:
         value = parse(raw.decode())
         if _HALF_ESCAPED.search(raw) is not None:
@@ -76,14 +82,29 @@ def loads(data: bytes | str) -> Any:
     return value
 
 
-def holds_odd_numbers(raw: bytes, *, compact: bool = False) -> bool:
-    """Whether any number in it would not be written again as it is. Digits in texts may be taken for numbers.
+def holds_odd_numbers(raw: bytes) -> bool:
+    """Whether any number in a JSON text without spaces would not be written again as it is. Digits in texts may be
+    taken for numbers."""
+    try:
+        if _is_written_as(orjson.loads(raw), raw):
+            return False
+    except orjson.JSONDecodeError:
+        pass
+    return _has_odd_numbers(raw, _LATER_COMPACT)
 
-    `compact`: it is JSON without spaces.
-    """
+
+def _is_written_as(value: Any, raw: bytes) -> bool:
+    """Whether orjson would write `raw`. That is found out faster than by looking at its numbers."""
+    try:
+        return orjson.dumps(value) == raw
+    except orjson.JSONEncodeError:
+        # It is nested too deeply.
+        return False
+
+
+def _has_odd_numbers(raw: bytes, later: re.Pattern[bytes]) -> bool:
     first = _FIRST.match(raw)
-    later = (_LATER_COMPACT if compact else _LATER).finditer(raw)
-    return (first is not None and _is_odd(first[1])) or any(_is_odd(found[1]) for found in later)
+    return (first is not None and _is_odd(first[1])) or any(_is_odd(found[1]) for found in later.finditer(raw))
 
 
 def _is_odd(written: bytes) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from functools import cache
 from typing import Any, get_args
@@ -40,25 +41,30 @@ def decode(kind: str, state: bytes | str) -> Event:
         return event_type.model_validate(upcast(exact_json.loads(state)))
     if isinstance(state, str):
         state = state.encode()
-    holds_json = any(name in state for name in _names_of_json(event_type))
-    if holds_json and exact_json.holds_odd_numbers(state, compact=True):
+    held = _json_in(event_type)
+    if held is not None and held.search(state) is not None and exact_json.holds_odd_numbers(state):
         return event_type.model_validate(exact_json.loads(state))
     return event_type.model_validate_json(state)
 
 
 @cache
-def _names_of_json(model: type[BaseModel]) -> frozenset[bytes]:
-    """The fields that hold JSON of others, of which pydantic alone would not keep the numbers as they are."""
-    names: set[bytes] = set()
+def _json_in(event_type: type[Event]) -> re.Pattern[bytes] | None:
+    """What finds the fields that hold JSON of others, in which pydantic alone would not keep numbers as they are."""
+    names = "|".join(sorted(_names_of_json(event_type)))
+    return re.compile(f'"(?:{names})":'.encode()) if names else None
+
+
+def _names_of_json(model: type[BaseModel]) -> set[str]:
+    names = set()
     for name, field in model.model_fields.items():
         if any(isinstance(mark, ExactObject) for mark in field.metadata):
-            names.add(b'"%b":' % name.encode())
+            names.add(name)
         for part in _parts_of(field.annotation):
             if isinstance(part, ExactObject):
-                names.add(b'"%b":' % name.encode())
+                names.add(name)
             elif isinstance(part, type) and issubclass(part, BaseModel):
                 names |= _names_of_json(part)
-    return frozenset(names)
+    return names
 
 
 def _parts_of(annotation: Any) -> Iterator[Any]:
