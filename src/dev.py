@@ -2,6 +2,7 @@
 
     python3 src/dev.py demo             set up, then run the demo
     python3 src/dev.py test             set up, then lint, types and all tests
+    python3 src/dev.py test --quick     the same without the slow tests and PostgreSQL: for the inner loop
     python3 src/dev.py test -k forking  set up, then only pytest, with these arguments
 
 Clew is installed into `.venv`. A stamp in there says what for; while it matches, set-up is skipped.
@@ -27,12 +28,13 @@ PYTHON_MIN = (3, 11)
 PIP_MIN = (22, 3)  # The first that knows `pip --python`.
 # One more than there are cores: some tests wait, for a lease to end or for a process to come up.
 WORKERS = min(4, (os.cpu_count() or 1) + 1)
+PYTEST = ["pytest", "-n", str(WORKERS)]
 CHECKS = [
     ["ruff", "check"],
     ["ruff", "format", "--check"],
     ["mypy"],
-    ["pytest", "-n", str(WORKERS)],
 ]
+QUICK = ["-m", "not slow", "-k", "not postgres"]
 
 
 def main() -> int:
@@ -125,7 +127,12 @@ def run_showing_progress(command: list[str]) -> None:
 
 def test(pytest_arguments: list[str]) -> int:
     """Run every check, also after one failed, and say at the end which did."""
-    checks = [["pytest", *pytest_arguments]] if pytest_arguments else CHECKS
+    if pytest_arguments == ["--quick"]:
+        checks = [*CHECKS, [*PYTEST, *QUICK]]
+    elif pytest_arguments:
+        checks = [["pytest", *pytest_arguments]]
+    else:
+        checks = [*CHECKS, PYTEST]
     # Tests start hundreds of processes, each of which would compile all of Clew again where no bytecode is kept.
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     report = []

@@ -14,6 +14,8 @@ import pytest
 
 from tests.rigs.processes import RECORDING
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parent.parent
 
 SMALL = {

@@ -14,6 +14,8 @@ from openai import OpenAI
 from tests.rigs.commands import refused, shown, typed, verified
 from tests.rigs.processes import Server
 
+pytestmark = pytest.mark.slow
+
 DAILY = {"scope": "tenant", "subject": "default", "period": "day", "unit": "tokens", "limit": 150}
 WEATHER: Any = {
     "type": "function",

@@ -17,6 +17,8 @@ from tests.rigs.processes import RECORDING, UPSTREAM, Fleet, Server, a_fleet, up
 from tests.rigs.talks import hold
 from tests.rigs.witness import Witness, look_back
 
+pytestmark = pytest.mark.slow
+
 needs_recordings = pytest.mark.skipif(
     not (RECORDING.exists() and UPSTREAM.exists()), reason=f"no recordings beside the repository ({RECORDING})"
 )

@@ -17,6 +17,8 @@ from openai import OpenAI
 from tests.rigs.processes import Server
 from tests.rigs.runs import begin, deeds, ended, kinds, last_words, script, until
 
+pytestmark = pytest.mark.slow
+
 _NAMES = ("undeclared", "repeatable", "told", "probed", "slow", "of_the_client")
 
 

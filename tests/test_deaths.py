@@ -18,6 +18,8 @@ from tests.rigs.commands import refused, verified
 from tests.rigs.processes import Server
 from tests.rigs.runs import begin, deeds, ended, events, is_over, last_words, script, until
 
+pytestmark = pytest.mark.slow
+
 _DEADLY = ("dies", "segfaults", "dies_idempotent", "dies_once", "dies_and_so_does_its_probe", "slow_and_innocent")
 _NAMES = (*(function.__name__ for function in misbehaving.FAILURES), *_DEADLY)
 _BESIDE = "slow_and_innocent+dies"

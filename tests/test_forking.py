@@ -15,6 +15,8 @@ from clew.cli import app
 from tests.rigs.commands import refused, typed
 from tests.rigs.processes import Server
 
+pytestmark = pytest.mark.slow
+
 TOOL = {"type": "function", "function": {"name": "get_weather", "parameters": {"type": "object", "properties": {}}}}
 
 

@@ -14,6 +14,8 @@ from openai import AsyncOpenAI
 
 from tests.rigs.processes import Server
 
+pytestmark = pytest.mark.slow
+
 _TURNS = 10
 
 

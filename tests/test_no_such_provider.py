@@ -19,6 +19,8 @@ from tests.rigs.output import UNSET
 from tests.rigs.processes import Server
 from tests.rigs.raw_server import json_reply, serving
 
+pytestmark = pytest.mark.slow
+
 ASKED: dict[str, Any] = {"thread": {"messages": [{"role": "user", "content": "Hello"}]}}
 
 

@@ -17,10 +17,13 @@ from tests.rigs.processes import RECORDING, UPSTREAM, Fleet, Server
 from tests.rigs.switching import PROVIDERS, environment_for, hold, upstreams
 from tests.rigs.valid_mistral import SCHEMA
 
-pytestmark = pytest.mark.skipif(
-    not (RECORDING.exists() and UPSTREAM.exists() and SCHEMA.exists()),
-    reason=f"no recordings beside the repository ({RECORDING})",
-)
+pytestmark = [
+    pytest.mark.skipif(
+        not (RECORDING.exists() and UPSTREAM.exists() and SCHEMA.exists()),
+        reason=f"no recordings beside the repository ({RECORDING})",
+    ),
+    pytest.mark.slow,
+]
 FAULTS = ("--fail-every", "7", "--cut-stream-every", "11")
 
 

@@ -17,6 +17,8 @@ from clew.cli import commands_of
 from clew.settings import PROVIDER_NAMES
 from tests.rigs.processes import ROOT, Server
 
+pytestmark = pytest.mark.slow
+
 README = (ROOT / "README.md").read_text()
 BLOCK = re.compile(r"^```(\w+)([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 

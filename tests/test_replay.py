@@ -13,6 +13,8 @@ from openai.types.beta.threads.run_submit_tool_outputs_params import ToolOutput
 from tests.rigs.commands import typed
 from tests.rigs.processes import Server
 
+pytestmark = pytest.mark.slow
+
 TOOL = {"type": "function", "function": {"name": "get_weather", "parameters": {"type": "object", "properties": {}}}}
 
 

@@ -15,6 +15,8 @@ from clew.wiring import make_engine
 from tests.rigs.commands import refused, shown, verified
 from tests.rigs.processes import Server
 
+pytestmark = pytest.mark.slow
+
 SAID = "Tell me more of the labyrinth, the bull in it, the thread and the girl who spun it, please. "
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryFile
 
 import httpx2
+import pytest
 
 from tests.rigs.output import (
     NEVER,
@@ -28,6 +29,8 @@ from tests.rigs.output import (
 from tests.rigs.processes import clew
 from tests.rigs.raw_server import Reply, serving
 from tests.rigs.raw_server import Server as Provider
+
+pytestmark = pytest.mark.slow
 
 
 def test_each_failed_attempt_at_a_model_call_is_told_and_the_failed_run(tmp_path: Path) -> None:

@@ -17,6 +17,8 @@ from tests.rigs.commands import refused
 from tests.rigs.output import NEVER, NO, SCRIPTED, SECRET, UNSET, a_run, heard, stopped, until, with_provider
 from tests.rigs.processes import Server, clew
 
+pytestmark = pytest.mark.slow
+
 # At start
 
 

@@ -38,6 +38,8 @@ from tests.rules.example import message
 from tests.rules.imagining import World
 from tests.test_cli import hold_a_conversation
 
+pytestmark = pytest.mark.slow
+
 _COMMANDS_MAX = 120
 
 

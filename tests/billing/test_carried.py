@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from random import Random
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -24,6 +25,8 @@ from clew_projections import billing_ledger
 from clew_projections.thread_view import ItemRow
 from tests.billing.talking import Talk, hold
 from tests.projections.living import House
+
+pytestmark = pytest.mark.slow
 
 Place = tuple[str, int]
 

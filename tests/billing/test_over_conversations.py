@@ -15,6 +15,8 @@ from tests.billing.terminal import invoked, shown_json
 from tests.rigs.processes import RECORDING, UPSTREAM, Fleet, Server, upstream
 from tests.rigs.talks import hold
 
+pytestmark = pytest.mark.slow
+
 COUNT = 6
 
 needs_recordings = pytest.mark.skipif(

@@ -15,6 +15,8 @@ from benchmarks.http import upstream
 from tests.rigs.commands import shown
 from tests.rigs.processes import Fleet, a_fleet
 
+pytestmark = pytest.mark.slow
+
 _RUNS = 20
 # What the upstream says of every call, and what is expected of one before it is made: more of the prompt than it takes.
 _PROMPT, _ANSWER, _EXPECTED = 80, 130, 104

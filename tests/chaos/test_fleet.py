@@ -23,6 +23,8 @@ from tests.rigs.postgres import Postgres
 from tests.rigs.processes import Fleet, Server, Worker
 from tests.rigs.proxy import Proxy
 
+pytestmark = pytest.mark.slow
+
 _APPENDERS, _RUNNERS = 6, 4
 _WITHIN_SECONDS = 30.0
 _KILLS = 5

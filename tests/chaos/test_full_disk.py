@@ -15,6 +15,8 @@ import pytest
 from tests.rigs.history import History, check
 from tests.rigs.processes import Server
 
+pytestmark = pytest.mark.slow
+
 _TMPFS_BYTES = 4_000_000
 _BALLAST_BYTES = 2_500_000
 _APPENDS_MAX = 1_000

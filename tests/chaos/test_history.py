@@ -12,6 +12,8 @@ from clew.events.message import MessageAppended
 from clew.events.run import RunCompleted, RunStarted
 from tests.rigs.history import Asked, check_events
 
+pytestmark = pytest.mark.slow
+
 
 def message(position: int, mark: str, version: int | None = None) -> Recorded[Event]:
     event = MessageAppended(message_id=mark, role="user", content=text("words"), metadata={"mark": mark})

@@ -21,6 +21,8 @@ from tests.log.stores import everything, said, words_of
 from tests.rigs.postgres import Postgres
 from tests.rigs.proxy import Proxy
 
+pytestmark = pytest.mark.slow
+
 
 def lose_answers(store: PostgresStore, times: int) -> None:
     """The next transactions are committed, and the connection is gone before anybody hears of it."""

@@ -17,6 +17,8 @@ import pytest
 from tests.chaos.load import TOOLS
 from tests.rigs.processes import Fleet, Server, Worker
 
+pytestmark = pytest.mark.slow
+
 _GRACE_SECONDS = 1.0
 _LEASE_SECONDS = 60.0
 _PARAMETERS = {"type": "object", "properties": {"text": {"type": "string"}}, "required": ["text"]}

@@ -7,7 +7,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from tests.chaos.takeover import site, take_over
+
+pytestmark = pytest.mark.slow
 
 _RUNS = 60
 _LEASE_SECONDS = 3.0

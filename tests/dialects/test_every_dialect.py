@@ -16,6 +16,8 @@ from tests.rigs.every_dialect import hold
 from tests.rigs.processes import RECORDING, UPSTREAM, Fleet, Server
 from tests.rigs.switching import PROVIDERS, environment_for, upstreams
 
+pytestmark = pytest.mark.slow
+
 # One that each SDK begins; short ones.
 TALKS = (14, 60, 91)
 needs_recordings = pytest.mark.skipif(

@@ -18,6 +18,8 @@ from tests.dialects.faults import fault
 from tests.dialects.sse import stream
 from tests.rigs.witness import Witness, path_of
 
+pytestmark = pytest.mark.slow
+
 SOON = "2999-12-31T23:59:59Z"
 
 

@@ -20,6 +20,8 @@ from schemathesis.specs.openapi.checks import response_schema_conformance
 
 from tests.dialects.conftest import Server
 
+pytestmark = pytest.mark.slow
+
 DOCUMENT = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "openapi" / "openai-threads.json.gz"
 SERVED = re.compile(r"/(?:assistants|threads)(?:/.*)?")
 

@@ -23,6 +23,8 @@ from tests.engine.talking import THREAD, Talk, context_of, house_of, parted, pas
 from tests.projections.living import House
 from tests.rules.example import config, tokens
 
+pytestmark = pytest.mark.slow
+
 
 def limited(prompt_tokens: int) -> RunConfig:
     return config(limits=Limits(prompt_tokens=prompt_tokens))

@@ -38,6 +38,8 @@ from tests.engine.talking import THREAD, Talk, parted, whole, within
 from tests.projections.living import House
 from tests.rules.example import config, tokens
 
+pytestmark = pytest.mark.slow
+
 INSTRUCTIONS = "Be kind."
 STEP = Callable[[Talk], Talk]
 

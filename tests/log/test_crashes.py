@@ -15,6 +15,8 @@ from tests.log.appender import start
 from tests.log.stores import everything, said, words_of
 from tests.log.verifying import holds_together, stored
 
+pytestmark = pytest.mark.slow
+
 ROUNDS = int(os.environ.get("CLEW_KILL_ROUNDS", "8"))
 MUTATIONS = 20
 

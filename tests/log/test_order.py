@@ -23,6 +23,8 @@ from tests.log.rushing import POSITIONS_APART
 from tests.log.stores import everything, part_by_stream, words_of
 from tests.log.verifying import fault, holds_together
 
+pytestmark = pytest.mark.slow
+
 PROCESSES = 8
 EVENTS = 20_000
 PAGE_EVENTS = 500

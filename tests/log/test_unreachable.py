@@ -22,6 +22,8 @@ from tests.rigs.postgres import NoPostgres, Postgres
 from tests.rigs.processes import Server, free_port
 from tests.rigs.processes import clew as start
 
+pytestmark = pytest.mark.slow
+
 PASSWORD = "geheim%7 &x"
 # Our own user may come by any way; everybody else needs a password.
 _WHO_MAY_COME = """

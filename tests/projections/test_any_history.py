@@ -10,6 +10,7 @@ from itertools import count
 from random import Random
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -30,6 +31,8 @@ from clew_projections import (
 )
 from tests.log.clocks import clock
 from tests.projections.living import House, live
+
+pytestmark = pytest.mark.slow
 
 COMMANDS_MAX = 80
 

@@ -18,6 +18,8 @@ from tests.log.clocks import clock
 from tests.projections.bills import KEYS, Billed, as_billed, billed, by_key, summed, told, without_savings
 from tests.projections.living import House, live
 
+pytestmark = pytest.mark.slow
+
 COMMANDS_MAX = 120
 # So far apart, in microseconds, that a history goes over many hours and days.
 _STEP = 3_000_000_000

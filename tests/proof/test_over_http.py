@@ -15,6 +15,8 @@ from clew.proof.merkle import extends, includes, leaf_hash
 from clew.proof.tree import tree_head
 from tests.dialects.conftest import Server, server
 
+pytestmark = pytest.mark.slow
+
 __all__ = ["server"]
 LIMIT_SECONDS = 20.0
 

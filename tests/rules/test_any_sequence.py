@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from random import Random
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -20,6 +21,8 @@ from clew.rules.state import Thread
 from clew.rules.thread import thread_rules
 from tests.rules.imagining import World
 from tests.specify import through_codec
+
+pytestmark = pytest.mark.slow
 
 COMMANDS_MAX = 120
 

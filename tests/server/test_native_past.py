@@ -12,6 +12,8 @@ import pytest
 from tests.dialects.conftest import Server
 from tests.dialects.sse import stream
 
+pytestmark = pytest.mark.slow
+
 POLLING = {"X-Stainless-Poll-Helper": "true"}
 
 

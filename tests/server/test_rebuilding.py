@@ -11,6 +11,8 @@ import pytest
 from tests.rigs.commands import typed
 from tests.rigs.processes import Server
 
+pytestmark = pytest.mark.slow
+
 
 def test_a_server_goes_on_while_its_read_models_are_made_anew(lasting_store: str) -> None:
     with Server(lasting_store, ("--default-provider", "scripted")) as server, httpx2.Client(timeout=30) as http:

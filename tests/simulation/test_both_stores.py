@@ -10,6 +10,8 @@ from clew.projecting import Keeper, discover
 from tests.simulation.tables import AtOnce, catch_up, replay, rows_of
 from tests.simulation.world import simulate
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("seed", [5, 6])
 def test_read_models_of_a_simulated_history_are_equal_on_both_stores(seed: int, postgres_dsn: str) -> None:

@@ -11,6 +11,8 @@ from tests.simulation.checker import faults_of
 from tests.simulation.plan import BUDGET_EVERY
 from tests.simulation.world import simulate
 
+pytestmark = pytest.mark.slow
+
 _SEEDS = range(400)
 # Who looks at a budget but once is rarely caught: few worlds have one, and fewer one that the last two to come both
 # fit into. So the search is among those, and begins near one that is known.

@@ -7,6 +7,8 @@ import pytest
 from tests.simulation.checker import faults_of
 from tests.simulation.world import simulate
 
+pytestmark = pytest.mark.slow
+
 _SEEDS = 1_000
 _CHUNK = 50
 

@@ -17,6 +17,8 @@ from tests.dialects.anthropic.test_errors import fault
 from tests.dialects.conftest import Server
 from tests.dialects.sse import stream
 
+pytestmark = pytest.mark.slow
+
 Seen = dict[int, list[tuple[str, int, bytes]]]
 
 

@@ -26,6 +26,8 @@ from tests.dialects.anthropic.conftest import TOOL, ask, assistant, said, user
 from tests.dialects.conftest import Server
 from tests.dialects.fakes import Fake
 
+pytestmark = pytest.mark.slow
+
 MODELS = ("echo", "repeats", "signs", "weather", "two-tools", "talks-and-calls", "signs-and-calls", "long", "refuses")
 
 

@@ -20,10 +20,13 @@ from tests.rigs.switching import PROVIDERS, made_by_call
 from tests.rigs.talks import Talk, load
 from tests.rigs.valid_mistral import SCHEMA
 
-pytestmark = pytest.mark.skipif(
-    not (RECORDING.exists() and UPSTREAM.exists() and SCHEMA.exists()),
-    reason=f"no recordings beside the repository ({RECORDING})",
-)
+pytestmark = [
+    pytest.mark.skipif(
+        not (RECORDING.exists() and UPSTREAM.exists() and SCHEMA.exists()),
+        reason=f"no recordings beside the repository ({RECORDING})",
+    ),
+    pytest.mark.slow,
+]
 
 _DAY_MICROSECONDS = 86_400_000_000
 

@@ -14,6 +14,8 @@ from clew.ids import reprefixed
 from tests.dialects.conftest import Server
 from tests.dialects.mistral.conftest import TOOL, result
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def openai(server: Server) -> Iterator[Any]:

@@ -15,6 +15,8 @@ from clew.providers.renderers import RENDERERS
 from tests.dialects.conftest import Server
 from tests.dialects.mistral.conftest import TOOL, result
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def pair(agents: Any) -> tuple[Any, Any]:

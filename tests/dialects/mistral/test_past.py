@@ -15,6 +15,8 @@ from tests.dialects.conftest import Server
 from tests.dialects.mistral.conftest import TOOL, result
 from tests.dialects.sse import stream
 
+pytestmark = pytest.mark.slow
+
 Seen = dict[int, list[tuple[str, int, bytes]]]
 
 

@@ -16,9 +16,12 @@ from tests.rigs.mistral_talks import Rig, hold
 from tests.rigs.processes import RECORDING, UPSTREAM
 from tests.rigs.switching import PROVIDERS
 
-pytestmark = pytest.mark.skipif(
-    not (RECORDING.exists() and UPSTREAM.exists()), reason=f"no recordings beside the repository ({RECORDING})"
-)
+pytestmark = [
+    pytest.mark.skipif(
+        not (RECORDING.exists() and UPSTREAM.exists()), reason=f"no recordings beside the repository ({RECORDING})"
+    ),
+    pytest.mark.slow,
+]
 
 
 @pytest.mark.parametrize(("provider", "stream"), [("openai", False), ("mistral", True)])

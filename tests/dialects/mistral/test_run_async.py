@@ -19,6 +19,8 @@ from tests.dialects.conftest import Server
 from tests.dialects.mistral.conftest import TOOL
 from tests.rigs.processes import ROOT
 
+pytestmark = pytest.mark.slow
+
 PAY: Any = {"type": "function", "function": {"name": "pay", "parameters": {"type": "object"}}}
 
 

@@ -22,6 +22,8 @@ from tests.dialects.conftest import Server
 from tests.dialects.mistral.conftest import TOOL, result
 from tests.dialects.sse import stream
 
+pytestmark = pytest.mark.slow
+
 DOCUMENT = Path(__file__).resolve().parents[3].parent / "shared" / "data" / "openapi" / "mistral.yaml.gz"
 SERVED = re.compile(r"/v1/(?:conversations|agents)(?:/(?!completions)[^#]*)?")
 
