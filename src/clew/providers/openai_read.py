@@ -28,10 +28,9 @@ def _text(content: Any) -> str:
     """The text of a message or delta; some servers send a list of parts."""
     if isinstance(content, str):
         return content
-    if isinstance(content, list):
-        texts = [part.get("text") for part in content if isinstance(part, dict)]
-        return "".join(text for text in texts if isinstance(text, str))
-    return ""
+    parts = content if isinstance(content, list) else [content]
+    texts = [part.get("text") if isinstance(part, dict) else part for part in parts]
+    return "".join(text for text in texts if isinstance(text, str))
 
 
 def offered_in(body: bytes) -> Callable[[], Sequence[str]]:
@@ -64,19 +63,23 @@ class Gathering(AnswerSoFar):
         self._calls = ToolCallDeltas(offered)
         self._had_calls = False
         self._usage: JsonObject | None = None
+        self._index: str | None = None
         self._is_stream = True
 
     def take(self, chunk: dict[str, Any]) -> Iterator[Piece]:
         """A chunk of a stream."""
         before = self._usage
         self.note_usage(chunk)
-        choice = self._head(chunk)
-        delta = choice.get("delta") if choice is not None else None
-        if choice is not None and delta is None and not self.said_anything:
-            # All of it in one chunk, and in the words of an answer that is no stream.
-            delta = choice.get("message")
-        pieces = list(self._say(delta)) if isinstance(delta, dict) else []
-        if choice is not None:
+        self._calls.next_chunk()
+        pieces: list[Piece] = []
+        for choice in self._head(chunk):
+            if not self._is_ours(choice):
+                continue
+            delta, message = choice.get("delta"), choice.get("message")
+            if isinstance(delta, dict):
+                pieces += self._say(delta)
+            if isinstance(message, dict):
+                pieces += self._say(self._unsaid(message))
             self._note_end(choice)
         if self._usage is not before and not self.ended and (so_far := self.used()) is not None:
             # Some servers count on in every chunk; should the stream break, that is all we shall know.
@@ -87,17 +90,30 @@ class Gathering(AnswerSoFar):
         """A completion that came at once. What there is to know of it is in the object, so its bytes are not read."""
         self._is_stream = False
         self.note_usage(completion)
-        choice = self._head(completion)
-        message = choice.get("message") if choice is not None else None
-        if choice is None or not isinstance(message, dict):
+        choices = self._head(completion)
+        if not choices or not isinstance(choices[0].get("message"), dict):
             raise nonsense(self._who, "an answer without a message")
+        # One is asked for. Copilot sends what Claude says and what it calls as two.
+        for choice in choices:
+            message = choice.get("message")
+            if isinstance(message, dict):
+                self._take_message(self._unsaid(message))
+            self._note_end(choice)
+        return self.answer()
+
+    def _take_message(self, message: dict[str, Any]) -> None:
         for entry in _entries(message):
             self._had_calls = True
             self._calls.add_whole(entry)
         for _ in self._say({**message, "tool_calls": None, "function_call": None}):
             pass
-        self._note_end(choice)
-        return self.answer()
+
+    def _unsaid(self, message: dict[str, Any]) -> dict[str, Any]:
+        """What of a whole message has not been said yet: all of it, its calls, or nothing. Some servers have such a
+        message in the last chunk of a stream, or in the only one."""
+        if not self.said_anything:
+            return message
+        return {} if self._calls.calls else {name: message.get(name) for name in ("tool_calls", "function_call")}
 
     def note_usage(self, chunk: dict[str, Any]) -> None:
         for reported in usages.reported_in(chunk):
@@ -110,18 +126,24 @@ class Gathering(AnswerSoFar):
             return None
         return UsageSoFar(used, self._usage, whole_text(self._model), self._pricing_context())
 
-    def _head(self, chunk: dict[str, Any]) -> dict[str, Any] | None:
-        """What is beside the message; gives the first choice, if this chunk has it."""
+    def _head(self, chunk: dict[str, Any]) -> list[dict[str, Any]]:
+        """Takes what is beside the message; returns the choices."""
         self._note_head(chunk)
         if isinstance(chunk.get("service_tier"), str):
             self._service_tier = chunk["service_tier"]
         choices = chunk.get("choices")
         if not choices or not isinstance(choices, list):
-            return None
-        choice = choices[0]
-        if not isinstance(choice, dict):
+            return []
+        if not all(isinstance(choice, dict) for choice in choices):
             raise nonsense(self._who, "a choice that is not an object")
-        return None if choice.get("index") else choice
+        return choices
+
+    def _is_ours(self, choice: dict[str, Any]) -> bool:
+        """Whether it has the index of the first choice of the stream, which need not be zero."""
+        index = str(choice.get("index") or 0)
+        if self._index is None:
+            self._index = index
+        return index == self._index
 
     def _note_end(self, choice: dict[str, Any]) -> None:
         # Gemini's endpoint has written it in its own way.
@@ -140,7 +162,7 @@ class Gathering(AnswerSoFar):
         if refusal and isinstance(refusal, str):
             self._goes_on()
             self._refusal.add(refusal)
-        if self._state.add(delta):
+        if self._state.add(delta, whole=not self._is_stream):
             self._goes_on()
         for entry in _entries(delta):
             self._had_calls = True

@@ -11,90 +11,37 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from clew import exact_json
 from clew.ids import new_id
 from clew.providers.base import CallPiece
-from clew.providers.text import TextPieces, whole_text, written
+from clew.providers.text import whole_text, written
+from clew.providers.tool_arguments import ToolArguments, same_json
 
 # Some servers write that there is no id as a word.
 _NO_IDS = frozenset(("", "null", "None"))
-# Arguments of fewer characters than this may begin as a later piece does by accident.
-_SAME_CHARS_MIN = 3
-_EMPTY_CHARS_MAX = 10
-
-
-class ToolArguments:
-    """The arguments of a call as far as they have come. The same arguments again add nothing.
-
-    Some servers begin with an empty object, and then send what is in it.
-    """
-
-    __slots__ = ("_chars", "_last", "_repeats", "_text", "_whole", "pieces")
-
-    def __init__(self) -> None:
-        self._text = TextPieces()
-        self._chars = 0
-        self._last = ""
-        # How many have said something new.
-        self.pieces = 0
-        # Those that were whole when others began.
-        self._whole: str | None = None
-        self._repeats = False
-
-    def __str__(self) -> str:
-        text = str(self._text)
-        if self._whole is None or not self._repeats:
-            return text
-        # Where they are sent once more, and otherwise, the newest hold.
-        return text if exact_json.is_json(text) and not same_json(text, self._whole) else self._whole
-
-    def __bool__(self) -> bool:
-        return self._chars > 0 or self._whole is not None
-
-    @property
-    def shown(self) -> str:
-        return self._whole if self._whole is not None and self._repeats else self._text.shown
-
-    @property
-    def are_complete(self) -> bool:
-        """Whether they are a whole JSON object or array."""
-        return self._last.rstrip()[-1:] in ("}", "]") and exact_json.is_json(str(self))
-
-    @property
-    def are_empty(self) -> bool:
-        """Whether they are an empty object, after which the true ones may come."""
-        return self._chars < _EMPTY_CHARS_MAX and str(self).strip() == "{}"
-
-    def add(self, piece: str) -> str:
-        """Adds a piece; returns what of it can be shown."""
-        if self and piece.lstrip()[:1] in ("{", "[") and self.are_complete:
-            self._repeats = not self.are_empty
-            self._whole = str(self)
-            self._text, self._chars = TextPieces(), 0
-        elif len(piece) > self._chars >= _SAME_CHARS_MIN and piece.startswith(str(self._text)):
-            # Each piece has all that came before it, too.
-            piece = piece[self._chars :]
-        self._chars += len(piece)
-        self._last = piece
-        self.pieces += not self._repeats and bool(piece)
-        shown = self._text.add(piece)
-        return "" if self._repeats else shown
-
-    def end(self) -> str:
-        """Returns what is left to be shown when nothing more comes."""
-        rest = self._text.end()
-        return "" if self._repeats else rest
 
 
 class ToolCall:
     """A call as far as it has come. `extra` is what its provider wants to have back with it.
 
-    `doubtful`: it may be nothing but the name of the call before it once more, unless arguments come.
+    `again`: the call that this one may be nothing but once more, as long as its arguments are not others.
+    `ids_change`: each of its pieces has another id. `chunk` is the number of the chunk in which it began.
     """
 
-    __slots__ = ("announced", "arguments", "doubtful", "extra", "id", "index", "name", "pieces", "sent_id")
+    __slots__ = (
+        "again",
+        "announced",
+        "arguments",
+        "chunk",
+        "extra",
+        "id",
+        "ids_change",
+        "index",
+        "name",
+        "pieces",
+        "sent_id",
+    )
 
-    def __init__(self, index: Any, sent_id: str | None, id: str) -> None:
+    def __init__(self, index: Any, sent_id: str | None, id: str, chunk: int) -> None:
         self.index = index
         self.sent_id = sent_id
         self.id = id
@@ -102,18 +49,17 @@ class ToolCall:
         self.arguments = ToolArguments()
         self.pieces = 0
         self.announced = False
-        self.doubtful = False
+        self.chunk = chunk
+        self.ids_change = False
+        self.again: ToolCall | None = None
         self.extra: dict[str, Any] | None = None
 
-
-def same_json(one: str, other: str) -> bool:
-    """Whether two texts are the same, or the same as JSON."""
-    if one == other:
-        return True
-    try:
-        return bool(exact_json.parse(one) == exact_json.parse(other))
-    except ValueError:
-        return False
+    @property
+    def is_once_more(self) -> bool:
+        """Whether it is the call before it once more, as far as it has come."""
+        if self.again is None:
+            return False
+        return not self.arguments or same_json(str(self.arguments), str(self.again.arguments))
 
 
 def merged(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
@@ -135,6 +81,9 @@ class _Delta:
         said = function if isinstance(function, dict) else sent
         name, arguments, id = said.get("name"), said.get("arguments"), sent.get("id")
         index, extra = sent.get("index"), sent.get("extra_content")
+        if arguments is None:
+            # As models of the Llama family have it, and servers that pass on what they wrote.
+            arguments = said.get("parameters")
         self.index = int(index) if isinstance(index, str) and index.isdecimal() else index
         self.id = whole_text(id) if isinstance(id, str) and id not in _NO_IDS else None
         self.name = whole_text(name) if isinstance(name, str) else ""
@@ -159,12 +108,17 @@ class ToolCallDeltas:
     def __init__(self, offered: Callable[[], Sequence[str]] = tuple) -> None:
         self._offered = offered
         self._calls: list[ToolCall] = []
+        self._chunk = 0
         self.changes = 0
 
     @property
     def calls(self) -> list[ToolCall]:
         """The calls so far. One that has arguments may still be without a name."""
-        return [call for call in self._calls if (call.name or call.arguments) and not call.doubtful]
+        return [call for call in self._calls if (call.name or call.arguments) and not call.is_once_more]
+
+    def next_chunk(self) -> None:
+        """The entries that come now are in another chunk."""
+        self._chunk += 1
 
     def add(self, sent: Any) -> CallPiece | None:
         """Takes an entry of a stream; returns what of it is new."""
@@ -201,9 +155,15 @@ class ToolCallDeltas:
 
     def _place_of(self, delta: _Delta) -> int:
         place = self._candidate(delta)
-        if place is not None and not self._begins_another(self._calls[place], delta):
+        before = None if place is None else self._calls[place]
+        if place is not None and before is not None and not self._begins_another(before, delta):
             return place
-        self._new(delta)
+        new = self._new(delta)
+        if before is not None and before.arguments.are_complete:
+            if not delta.name:
+                new.name, new.again = before.name, before
+            elif delta.name == before.name and (before.ids_change or (delta.id is None and not delta.arguments)):
+                new.again = before
         return len(self._calls) - 1
 
     def _candidate(self, delta: _Delta) -> int | None:
@@ -213,9 +173,10 @@ class ToolCallDeltas:
         if not self._calls:
             return None
         if delta.index is not None:
-            of_index = next((place for place in newest_first if self._calls[place].index == delta.index), None)
-            if of_index is not None:
-                return of_index
+            of_index = [place for place in newest_first if self._calls[place].index == delta.index]
+            of_both = (place for place in of_index if delta.id is not None and self._calls[place].sent_id == delta.id)
+            if of_index:
+                return next(of_both, of_index[0])
         newest = self._calls[-1]
         if delta.id is not None:
             of_id = next((place for place in newest_first if self._calls[place].sent_id == delta.id), None)
@@ -230,28 +191,46 @@ class ToolCallDeltas:
 
     def _begins_another(self, call: ToolCall, delta: _Delta) -> bool:
         """Whether a piece with the index of `call`, or without any, is the first of another call."""
-        if not delta.name or not call.name:
-            return False
         other_id = delta.id is not None and call.sent_id is not None and delta.id != call.sent_id
+        if not delta.name:
+            # Arguments that begin after others that are whole: of another call, or once more.
+            begins = delta.arguments.lstrip()[:1] == "{" and not call.arguments.are_empty
+            return other_id and begins and call.arguments.are_complete
+        if not call.name:
+            return False
+        if other_id and call.chunk == self._chunk:
+            # One chunk has no two pieces of one call.
+            return True
         if call.arguments.are_complete:
-            return self._follows_complete(call, delta, other_id)
+            return self._follows_complete(call, delta, other_id and not call.ids_change)
         if delta.name == call.name:
             # The name comes with each piece. Where there are no indexes, another id is another call.
             return other_id and delta.index is None and not call.arguments
-        return other_id or (not call.arguments and self._is_another_name(call, delta))
+        if call.arguments:
+            return other_id
+        return not self._is_more_of_name(call, delta) and (other_id or self._is_another_name(call, delta))
 
     def _follows_complete(self, call: ToolCall, delta: _Delta, other_id: bool) -> bool:
         if not delta.arguments.strip():
-            # Once more the name, or a call whose arguments are still to come.
-            return other_id or delta.name != call.name
+            # A call whose arguments are still to come, or once more the name of this one. Where no id tells, what
+            # comes after it does.
+            return other_id or delta.name != call.name or delta.id is None or call.ids_change
         if delta.name != call.name or other_id:
             return True
         if not same_json(delta.arguments, str(call.arguments)):
             # The same call from its beginning, or what its empty object stood for.
             is_same = delta.id is not None and delta.id == call.sent_id
-            return not (is_same and (call.arguments.are_empty or str(call.arguments).startswith(delta.arguments)))
+            if call.arguments.are_empty:
+                return not (is_same or call.ids_change)
+            return not (is_same and str(call.arguments).startswith(delta.arguments))
         # The whole call again. A server that sends no ids has no other way to send two equal calls.
         return call.sent_id is None and delta.id is None and call.pieces == 1
+
+    def _is_more_of_name(self, call: ToolCall, delta: _Delta) -> bool:
+        """Whether a second name, before any arguments, is sure to be more of the first."""
+        offered = self._offered()
+        joined = call.name + delta.name
+        return call.name not in offered and any(name.startswith(joined) for name in offered)
 
     def _is_another_name(self, call: ToolCall, delta: _Delta) -> bool:
         """Whether a second name, before any arguments, is that of another call and not more of the first."""
@@ -263,10 +242,8 @@ class ToolCallDeltas:
     def _new(self, delta: _Delta) -> ToolCall:
         # Results find their calls by the id, so no two may share one whatever the server says.
         taken = any(call.id == delta.id for call in self._calls)
-        call = ToolCall(delta.index, delta.id, new_id("call") if delta.id is None or taken else delta.id)
-        before = self._calls[-1] if self._calls else None
-        if before is not None and before.arguments.are_complete and not delta.arguments:
-            call.doubtful = (before.name, before.index) == (delta.name, delta.index)
+        id = new_id("call") if delta.id is None or taken else delta.id
+        call = ToolCall(delta.index, delta.id, id, self._chunk)
         self._calls.append(call)
         return call
 
@@ -279,6 +256,7 @@ class ToolCallDeltas:
         if name != call.name:
             call.name = name
             self.changes += 1
+        call.ids_change |= None not in (call.sent_id, delta.id) and call.sent_id != delta.id
         if call.sent_id is None and delta.id is not None:
             call.sent_id = delta.id
             if not call.announced and all(other.id != delta.id for other in self._calls):
@@ -287,7 +265,6 @@ class ToolCallDeltas:
             call.extra = merged(call.extra or {}, delta.extra)
         if not delta.arguments:
             return ""
-        call.doubtful = False
         shown = call.arguments.add(delta.arguments)
         self.changes += call.arguments.pieces - pieces
         return shown
@@ -295,15 +272,18 @@ class ToolCallDeltas:
     def _announcement(self, place: int) -> CallPiece | None:
         """Returns the first piece of a call, which has its id and name."""
         call = self._calls[place]
-        if not call.name or call.doubtful:
+        if not call.name or call.is_once_more:
             return None
         call.announced = True
         return CallPiece(place, call.id, call.name, call.arguments.shown)
 
     def _may_grow(self, call: ToolCall) -> bool:
-        """Whether the name may be the beginning of a longer one, or the true arguments may be still to come."""
+        """Whether the name may be the beginning of a longer one, the true arguments may be still to come, or the call
+        may be another one once more."""
+        if call.again is not None:
+            return True
         if call.arguments:
-            return call.arguments.are_empty
+            return call.arguments.may_be_empty
         offered = self._offered()
         return call.name not in offered and any(name.startswith(call.name) for name in offered)
 
