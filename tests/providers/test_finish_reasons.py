@@ -25,7 +25,7 @@ from tests.providers.kinds import (
     start,
     stopped,
 )
-from tests.rigs.raw_server import Reply, json_reply, reply, serving
+from tests.rigs.raw_server import Reply, json_reply, reply, serving, slow_stream
 
 BOTH_WAYS = pytest.mark.parametrize("streams", [True, False], ids=["stream", "whole"])
 OF_ALL = pytest.mark.parametrize("kind", EVERY, ids=str)
@@ -134,6 +134,12 @@ def test_an_error_may_stand_in_the_choice(
         ({"error": {"code": 500, "message": None, "details": "Gone away"}}, "Gone away"),
         ({"type": "error", "error": {"type": "overloaded_error", "message": "Gone away"}}, "Gone away"),
         ({"base_resp": {"status_code": 1002, "status_msg": "Gone away"}}, "Gone away"),
+        ({"code": "InternalError", "message": "Gone away", "request_id": "1"}, "Gone away"),
+        ({"type": "error", "message": "Gone away"}, "Gone away"),
+        ({"object": "error", "message": "Gone away", "code": 50000}, "Gone away"),
+        ({"success": False, "errors": [{"code": 7000, "message": "Gone away"}], "result": None}, "Gone away"),
+        # A number that is no status of an error says nothing.
+        ({"error": {"code": 200, "message": "Gone away"}}, "Gone away"),
     ],
 )
 def test_an_error_in_a_good_response_is_a_failed_attempt(kind: Kind, error: dict[str, Any], said: str) -> None:
@@ -158,6 +164,33 @@ def test_an_error_may_be_an_event_by_name_only(kind: Kind) -> None:
         failed = kind.failure(kind.streamed(*kind.begun, named), kind.stream)
         assert (failed.code, failed.retryable) == ("server_error", True)
         assert "Gone away" in str(failed)
+
+
+@OF_ALL
+@pytest.mark.parametrize("size", [1, 2, 5, 6, 7, 1000])
+@pytest.mark.parametrize("ends", ["\n", "\r", "\r\n"])
+def test_an_error_may_be_in_a_field_of_its_own(kind: Kind, size: int, ends: str) -> None:
+    """llama.cpp: the grammar tells readers to ignore it, and the mark for the end comes all the same."""
+    error = b'error: {"code":500,"message":"error: Gone away","type":"server_error"}\n\n'
+    data = (kind.events(*kind.begun) + error + kind.end_mark).replace(b"\n", ends.encode())
+    packets = [data[at : at + size] for at in range(0, len(data), size)]
+    failed = kind.failure(slow_stream(*packets, pause_seconds=0), kind.stream)
+    assert (failed.code, failed.retryable, failed.status) == ("server_error", True, 500)
+    assert "error: Gone away" in str(failed)
+
+
+def test_a_text_that_names_an_error_is_a_text() -> None:
+    for text in ("error: no", "\nerror: no", "x\n\nerror: {}"):
+        assert OPENAI.answer(OPENAI.streamed(chunk("stop", content=text)), OPENAI.stream).text == text
+
+
+@OF_ALL
+def test_an_error_may_stand_in_a_list(kind: Kind) -> None:
+    """As Gemini's endpoint in OpenAI's format has it, also in a stream."""
+    error = [{"error": {"code": 503, "message": "Gone away", "status": "UNAVAILABLE"}}]
+    for replied in (kind.streamed(*kind.begun, error), json_reply(error)):
+        failed = kind.failure(replied, kind.stream)
+        assert (failed.code, failed.retryable, failed.status) == ("server_error", True, 503)
 
 
 @OF_ALL

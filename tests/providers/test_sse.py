@@ -11,7 +11,7 @@ import pytest
 
 from clew.providers.base import Answer, TextPiece
 from tests.providers.kinds import ANTHROPIC, EVERY, MISTRAL, OPENAI, Kind, chunk
-from tests.rigs.raw_server import Reply, reply, slow_stream
+from tests.rigs.raw_server import Reply, json_reply, reply, slow_stream
 
 BOM = b"\xef\xbb\xbf"
 
@@ -129,3 +129,35 @@ def test_line_breaks_of_unicode_end_no_line() -> None:
             else:
                 begun = [chunk(**whole)]
             assert kind.answer(kind.streamed(*begun, *kind.ended), kind.stream).text == text
+
+
+@pytest.mark.parametrize("idle", [b"ping", b"[PING]", b": keep-alive", b"null", b"[]", b"", b"keepalive"])
+def test_what_keeps_a_connection_open_is_no_piece_of_an_answer(idle: bytes) -> None:
+    for kind in EVERY:
+        data = streamed(kind).replace(b"\n\n", b"\n\ndata: " + idle + b"\n\n")
+        assert said(kind, reply(data, content_type="text/event-stream"), kind.stream) == ("Hel", "Hel")
+
+
+def test_blank_lines_between_events_may_be_missing() -> None:
+    for kind in EVERY:
+        data = re.sub(rb"\n\n", b"\n", streamed(kind))
+        assert said(kind, reply(data, content_type="text/event-stream"), kind.stream) == ("Hel", "Hel")
+
+
+def test_the_mark_for_the_end_may_be_json() -> None:
+    data = OPENAI.events(chunk(content="Hel")) + b'data: "[DONE]"\n\n'
+    assert said(OPENAI, reply(data, content_type="text/event-stream"), OPENAI.stream) == ("Hel", "Hel")
+
+
+def test_a_whole_message_of_anthropics_may_come_as_one_event() -> None:
+    whole = ANTHROPIC.whole("Hel")
+    assert said(ANTHROPIC, ANTHROPIC.streamed(whole), ANTHROPIC.stream) == ("Hel", "Hel")
+    assert said(ANTHROPIC, json_reply({**whole, "content": "Hel"}), ANTHROPIC.plain)[1] == "Hel"
+    assert said(ANTHROPIC, ANTHROPIC.streamed({**whole, "content": "Hel"}), ANTHROPIC.stream) == ("Hel", "Hel")
+
+
+def test_a_text_may_be_in_parts() -> None:
+    for content in (["Hel"], {"text": "Hel"}, [{"type": "text", "text": "He"}, "l"]):
+        for kind in (OPENAI, MISTRAL):
+            replied = kind.streamed(chunk("stop", content=content))
+            assert said(kind, replied, kind.stream) == ("Hel", "Hel")

@@ -167,14 +167,19 @@ def error_of(chunk: dict[str, Any]) -> Any:
 
     It may stand in the choice. Some servers send an error with each answer in which nothing is said.
     """
-    if chunk.get("object") == "error":
+    if chunk.get("object") == "error" or chunk.get("type") == "error":
         return chunk.get("error") or chunk
     choices = chunk.get("choices")
-    choice = choices[0] if isinstance(choices, list) and choices else None
-    for holder in (chunk, choice):
+    for holder in (chunk, *(choices if isinstance(choices, list) else ())):
         error = holder.get("error") if isinstance(holder, dict) else None
         if any(error.values()) if isinstance(error, dict) else error:
             return error
+    if choices is None and isinstance(chunk.get("message"), str) and chunk.get("code"):
+        # As DashScope and FastAPI-like gateways have it.
+        return chunk
+    if chunk.get("success") is False:
+        # As Cloudflare has it.
+        return chunk.get("errors") or chunk
     # As MiniMax tells of errors: with status 200, and whatever else an answer has.
     status = chunk.get("base_resp")
     if isinstance(status, dict) and status.get("status_code"):
@@ -183,10 +188,10 @@ def error_of(chunk: dict[str, Any]) -> Any:
 
 
 def status_of(word: Any) -> int | None:
-    """The HTTP status that a word for an error is, if it is one."""
+    """The HTTP status of an error that a word for one is, if it is one."""
     if isinstance(word, str) and word.isdecimal() and len(word) == 3:
         word = int(word)
-    return word if isinstance(word, int) and not isinstance(word, bool) and 100 <= word <= 599 else None
+    return word if isinstance(word, int) and not isinstance(word, bool) and 400 <= word <= 599 else None
 
 
 def described(error: Any) -> tuple[str, tuple[Any, ...]]:

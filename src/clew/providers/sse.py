@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator
 
 import httpx2
 
+from clew import exact_json
+
+END_MARK = "[DONE]"
 _BOM = b"\xef\xbb\xbf"
 # What a stream of events may begin with, if its content type does not say what it is.
-_BEGINNINGS = (b"data:", b"event:", b"id:", b"retry:", b":")
+_BEGINNINGS = (b"data:", b"event:", b"id:", b"retry:", b"error:", b":")
+# A field of llama.cpp, which the grammar tells readers to ignore. Errors come in it, and then the end mark.
+_ERROR_FIELD = b"error:"
+_ERROR_LINE = re.compile(rb"(?<![^\r\n])error:")
+# Data by which some servers keep a connection open.
+_IDLE = re.compile(r"(:.*|\[?ping\]?|pong|keep-?alive|heartbeat|null|\[\])?", re.IGNORECASE)
 BEGINNING_BYTES = max(map(len, _BEGINNINGS))
 
 
@@ -34,12 +43,31 @@ async def events(body: AsyncIterator[bytes], request: httpx2.Request) -> AsyncIt
         yield event
 
 
+def texts_in(data: str) -> list[str]:
+    """The texts in the data of an event, each JSON or the end mark: one; none if it only keeps the connection open;
+    one in each line where a server leaves out the blank lines between its events."""
+    if "\n" not in data:
+        return [] if _IDLE.fullmatch(data.strip()) else [data]
+    lines = [line for line in data.split("\n") if not _IDLE.fullmatch(line.strip())]
+    each = all(line.lstrip().startswith(("{", END_MARK)) for line in lines)
+    return lines if each and not exact_json.is_json(data) else [data]
+
+
 async def _whole(body: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """The same bytes without a byte order mark, and with an end to the last event."""
-    begun = False
+    """The same bytes without a byte order mark, with errors as data, and with an end to the last event."""
+    begun, held, last = False, b"", b""
     async for data in body:
         if data and not begun:
             begun = True
             data = data.removeprefix(_BOM)
-        yield data
-    yield b"\n\n"
+        data = held + data
+        line = max(data.rfind(b"\n"), data.rfind(b"\r")) + 1
+        held = data[line:] if _ERROR_FIELD.startswith(data[line:]) else b""
+        data = data[: len(data) - len(held)]
+        if _ERROR_FIELD in data:
+            # Whether it begins a line the byte before it tells, which may have come before.
+            data = _ERROR_LINE.sub(b"data:", last + data)[len(last) :]
+        last = data[-1:] or last
+        if data:
+            yield data
+    yield held + b"\n\n"

@@ -30,8 +30,6 @@ AFTER_FINISH_SECONDS = 30.0
 # or right behind it. Not waiting longer is cheap: it costs one connection.
 AFTER_DONE_SECONDS = 0.25
 
-_END_MARK = "[DONE]"
-
 
 class Gathering(Protocol):
     """An answer as it comes.
@@ -217,21 +215,19 @@ class Transport:
         """The pieces of a stream. Returns when the answer is whole, and raises when it ends before."""
         failure: ProviderFailed | None = None
         async for event in sse.events(self._bytes(body, gathering, deadline), body.response.request):
-            if body.done or not event.data:
-                continue
-            body.found = True
-            if event.data.strip() == _END_MARK:
-                body.done = gathering.over = True
-                continue
-            try:
-                chunk = self._chunk(event, body, gathering)
-                for piece in gathering.take(chunk) if chunk is not None else ():
-                    yield piece
-            except ProviderFailed as failed:
-                # The body is closed from within, and not while somebody waits for more of it.
-                failure, body.done = failed, True
-            if gathering.over:
-                body.done = True
+            for text in sse.texts_in(event.data) if event.data else ():
+                if body.done:
+                    break
+                body.found = True
+                try:
+                    chunk = self._chunk(text, event.event, body, gathering)
+                    for piece in gathering.take(chunk) if chunk is not None else ():
+                        yield piece
+                except ProviderFailed as failed:
+                    # The body is closed from within, and not while somebody waits for more of it.
+                    failure, body.done = failed, True
+                if gathering.over:
+                    body.done = True
         if failure is not None:
             raise failure
         if not gathering.ended and not (gathering.over and gathering.said_anything):
@@ -273,17 +269,21 @@ class Transport:
         if body.size > self._answer_bytes_max:
             raise self._failures.endless(self._answer_bytes_max)
 
-    def _chunk(self, event: httpx2.ServerSentEvent, body: _Body, gathering: Gathering) -> dict[str, Any] | None:
-        """The object in an event; None for an event that the end of the stream has cut."""
+    def _chunk(self, text: str, kind: str, body: _Body, gathering: Gathering) -> dict[str, Any] | None:
+        """The object in an event of this kind; None for the end mark, and for an event that the end of the stream has
+        cut."""
+        if text.strip().strip('"') == sse.END_MARK:
+            gathering.over = True
+            return None
         try:
-            chunk = parsed(event.data)
+            chunk = parsed(text)
         except ValueError as error:
             if body.at_end:
                 return None
-            if event.event == "error":
-                raise self._failures.inside(event.data) from error
-            raise self._failures.nonsense(f"something that is not JSON: {self._failures.shown(event.data)}") from error
-        if event.event == "error" and not (isinstance(chunk, dict) and chunk.get("error")):
+            if kind == "error":
+                raise self._failures.inside(text) from error
+            raise self._failures.nonsense(f"something that is not JSON: {self._failures.shown(text)}") from error
+        if kind == "error" and not (isinstance(chunk, dict) and chunk.get("error")):
             chunk = {"error": chunk}
         return self._without_error(chunk, gathering)
 
@@ -319,6 +319,9 @@ class Transport:
         return self._without_error(chunk, gathering)
 
     def _without_error(self, chunk: Any, gathering: Gathering | None = None) -> dict[str, Any]:
+        if isinstance(chunk, list) and chunk and isinstance(chunk[0], dict) and "error" in chunk[0]:
+            # As Gemini's endpoint in OpenAI's format has it.
+            chunk = chunk[0]
         if not isinstance(chunk, dict):
             raise self._failures.nonsense("JSON that is not an object")
         error = error_of(chunk)
