@@ -12,7 +12,7 @@ from clew import exact_json
 from clew.events.items import Item, ReasoningItem
 from clew.providers.base import Answer, Prompt
 from clew.providers.openai import OpenAI
-from clew.providers.openai_render_3 import RENDERER, render
+from clew.providers.openai_render_4 import RENDERER, render
 from clew.providers.renderers import omitted, sent_back
 from tests.providers.histories import called, config, message, placed, result, thought
 from tests.providers.kinds import OPENAI, chunk, completion
@@ -70,6 +70,40 @@ def test_reasoning_details_are_kept_as_they_came() -> None:
     ) == (orjson.dumps({"reasoning_details": [{**summary, "summary": "So."}]}).decode(),)
     odd = exact_json.loads('[{"type":"reasoning.new","n":18446744073709551616,"d":0.10},null,"x"]')
     assert whole(content="Hi", reasoning_details=odd) == (exact_json.dumps({"reasoning_details": odd}).decode(),)
+
+
+def test_details_of_an_answer_that_came_at_once_are_each_a_block() -> None:
+    details = [{"type": "reasoning.summary", "summary": text, "index": 0, "id": f"rs_{text}"} for text in "AB"]
+    kept = (orjson.dumps({"reasoning_details": details}).decode(),)
+    assert whole(content="Hi", reasoning_details=details) == kept
+    assert streamed(*({"reasoning_details": [one]} for one in details), {"content": "Hi"}) == kept
+
+
+def test_details_that_grow_are_kept_once() -> None:
+    """MiniMax sends in each piece all that came before: https://platform.minimax.io/docs/guides/text-m2-function-call"""
+    detail = {"type": "reasoning.text", "id": "reasoning-text-1", "format": "x", "index": 0}
+    pieces = [{"reasoning_details": [{**detail, "text": text}]} for text in ("The", "The user", "The user asks")]
+    assert streamed(*pieces, {"content": "Hi"}) == (
+        orjson.dumps({"reasoning_details": [{**detail, "text": "The user asks"}]}).decode(),
+    )
+
+
+def test_blocks_of_thinking_are_kept_and_go_back() -> None:
+    """LiteLLM has Claude's: https://docs.litellm.ai/docs/reasoning_content"""
+    signed = {"type": "thinking", "thinking": "Hm.", "signature": "c2ln"}
+    redacted = {"type": "redacted_thinking", "data": "ZGF0YQ=="}
+    kept = (orjson.dumps({"thinking_blocks": [signed, redacted]}).decode(),)
+    assert whole(content="Hi", thinking_blocks=[signed, redacted]) == kept
+    pieces = [
+        {"type": "thinking", "thinking": "H", "signature": ""},
+        {"type": "thinking", "thinking": "m.", "signature": None},
+        {"type": "thinking", "thinking": "", "signature": "c2ln"},
+    ]
+    chunks = [{"thinking_blocks": [piece]} for piece in (*pieces, redacted)]
+    assert streamed(*chunks, {"content": "Hi"}) == kept
+    assert sent_back(RENDERER, kept) == kept
+    assert said(prompt(*turn(*kept)))["thinking_blocks"] == [signed, redacted]
+    assert "thinking_blocks" not in said(prompt(*turn(*kept), model="gpt-4o"))
 
 
 SIGNATURE = {"google": {"thought_signature": "c2lnbmF0dXJl"}}
@@ -212,6 +246,11 @@ def test_an_id_that_is_longer_than_ids_are_goes_back_to_whoever_made_it() -> Non
     """LiteLLM puts a thought signature into it."""
     kept = whole(content=None, tool_calls=[{**CALL, "id": LONG}])
     assert kept == (orjson.dumps({"tool_call": 0, "id": LONG}).decode(),)
+    # Kimi's have the name of the function in them, which its template reads.
+    kimi = "functions.get_the_weather_of_a_place_by_name:0"
+    assert whole(content=None, tool_calls=[{**CALL, "id": kimi}]) == (
+        orjson.dumps({"tool_call": 0, "id": kimi}).decode(),
+    )
     # An id of vLLM is a little longer than OpenAI takes, and nothing else.
     assert whole(content=None, tool_calls=[{**CALL, "id": "chatcmpl-tool-" + "0" * 32}]) == ()
 

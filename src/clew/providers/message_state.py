@@ -2,9 +2,10 @@
 
 Some servers think before they answer and keep no state: what they thought comes with the answer, and must come back
 with it in the next request, or tool use fails or gets worse. It comes as members of the message that OpenAI's format
-does not have: `reasoning_content` (DeepSeek, Moonshot, Xiaomi MiMo, vLLM), `reasoning_details` (OpenRouter), and
-`extra_content` of the message or of a tool call (Gemini's endpoint in OpenAI's format, where it holds signatures).
-LiteLLM has such signatures in the ids of tool calls, so that an id much longer than ids are is kept in this way, too.
+does not have: `reasoning_content` (DeepSeek, Moonshot, Xiaomi MiMo, vLLM), `reasoning_details` (OpenRouter),
+`thinking_blocks` (LiteLLM, of Claude), and `extra_content` of the message or of a tool call (Gemini's endpoint in
+OpenAI's format, where it holds signatures).
+LiteLLM has such signatures in the ids of tool calls, so that an id longer than OpenAI takes is kept in this way, too.
 `reasoning` (Groq, Cerebras, newer vLLM) is kept, and not wanted back.
 
 In the log they are blocks of one `reasoning.recorded`: each is a JSON object with one member of the message, and with
@@ -13,6 +14,7 @@ In the log they are blocks of one `reasoning.recorded`: each is a JSON object wi
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
@@ -21,19 +23,22 @@ from clew.events.items import ReasoningItem
 from clew.providers.base import Prompt
 from clew.providers.text import TextPieces, written
 from clew.providers.tool_call_deltas import ToolCall, merged
+from clew.providers.valid_calls import ID_CHARS_MAX
 
 TEXTS: Final = ("reasoning_content", "reasoning")
-DETAILS: Final = "reasoning_details"
+LISTS: Final = ("reasoning_details", "thinking_blocks")
 EXTRA: Final = "extra_content"
 TOOL_CALL: Final = "tool_call"
 CALL_ID: Final = "id"
-_MEMBERS = frozenset((*TEXTS, DETAILS, EXTRA))
+_MEMBERS = frozenset((*TEXTS, *LISTS, EXTRA))
 
-# Ids of vLLM have 46 characters, and hold nothing.
-_CALL_ID_CHARS_MAX = 64
+# Long ids of vLLM hold nothing; those of Kimi have the name of the function, which its template reads.
+_RANDOM_ID = re.compile(r"chatcmpl-tool-[0-9a-f]{32}")
+# Pieces of fewer characters than this may begin as a later piece does by accident.
+_SAME_CHARS_MIN = 3
 
-# What of a detail comes in pieces, by its type. All else comes once.
-_IN_PIECES = {"reasoning.text": "text", "reasoning.summary": "summary"}
+# What of a block in a list comes in pieces, by its type. All else comes once.
+_IN_PIECES = {"reasoning.text": "text", "reasoning.summary": "summary", "thinking": "thinking"}
 
 
 class MessageState:
@@ -41,11 +46,11 @@ class MessageState:
 
     def __init__(self) -> None:
         self._texts: dict[str, TextPieces] = {}
-        self._details: list[Any] = []
+        self._lists: dict[str, list[Any]] = {}
         self._extra: dict[str, Any] = {}
 
-    def add(self, said: dict[str, Any]) -> bool:
-        """Takes a message, or a piece of one; returns whether anything was thought in it."""
+    def add(self, said: dict[str, Any], *, whole: bool = False) -> bool:
+        """Takes a piece of a message, or a `whole` one; returns whether anything was thought in it."""
         if _MEMBERS.isdisjoint(said):
             return False
         anything = False
@@ -54,30 +59,16 @@ class MessageState:
             if isinstance(text, str):
                 self._texts.setdefault(name, TextPieces()).add(text)
                 anything = anything or bool(text)
-        details = said.get(DETAILS)
-        if isinstance(details, list):
-            for detail in details:
-                self._add_detail(detail)
-            anything = anything or bool(details)
+        for name in LISTS:
+            blocks = said.get(name)
+            if isinstance(blocks, list) and blocks:
+                known, anything = self._lists.setdefault(name, []), True
+                for block in blocks:
+                    known.append(block) if whole else _add_piece(known, block)
         extra = said.get(EXTRA)
         if isinstance(extra, dict):
             self._extra = merged(self._extra, extra)
         return anything
-
-    def _add_detail(self, detail: Any) -> None:
-        """OpenRouter sends a block in pieces that have one index: texts follow each other, all else is added. A
-        signature holds for the whole text, so that pieces may not go back as they came."""
-        last = self._details[-1] if self._details else None
-        name = _IN_PIECES.get(str(detail.get("type"))) if isinstance(detail, dict) else None
-        if name is None or not isinstance(last, dict) or not _goes_on(last, detail):
-            self._details.append(dict(detail) if isinstance(detail, dict) else detail)
-            return
-        before, more = last.get(name), detail.get(name)
-        last.update({key: value for key, value in detail.items() if value is not None or key not in last})
-        if isinstance(before, str) and isinstance(more, str):
-            last[name] = before + more
-        elif isinstance(before, str):
-            last[name] = before
 
     def blocks(self, calls: list[ToolCall]) -> tuple[str, ...]:
         """Returns the blocks of an answer with these calls.
@@ -86,22 +77,40 @@ class MessageState:
         """
         texts = self._texts.items()
         found: list[dict[str, Any]] = [{name: str(text)} for name, text in texts if text or name == TEXTS[0]]
-        if self._details:
-            found.append({DETAILS: self._details})
+        found += [{name: blocks} for name, blocks in self._lists.items()]
         if self._extra:
             found.append({EXTRA: self._extra})
         for number, call in enumerate(calls):
             if call.extra is not None:
                 found.append({TOOL_CALL: number, EXTRA: call.extra})
-            if len(call.id) > _CALL_ID_CHARS_MAX:
+            if len(call.id) > ID_CHARS_MAX and not _RANDOM_ID.fullmatch(call.id):
                 found.append({TOOL_CALL: number, CALL_ID: call.id})
         return tuple(map(written, found))
 
 
-def _goes_on(last: dict[str, Any], detail: dict[str, Any]) -> bool:
+def _add_piece(blocks: list[Any], piece: Any) -> None:
+    """Adds a piece of a block to the blocks before it. Pieces of one block have one index: texts follow each other, all
+    else is added. A signature holds for the whole text, so that pieces may not go back as they came."""
+    last = blocks[-1] if blocks else None
+    name = _IN_PIECES.get(str(piece.get("type"))) if isinstance(piece, dict) else None
+    if name is None or not isinstance(last, dict) or not _goes_on(last, piece):
+        blocks.append(dict(piece) if isinstance(piece, dict) else piece)
+        return
+    before, more = last.get(name), piece.get(name)
+    last.update({key: value for key, value in piece.items() if value is not None or key not in last})
+    if isinstance(before, str) and isinstance(more, str):
+        # MiniMax sends in each piece all that came before it, too.
+        is_grown = len(more) > len(before) >= _SAME_CHARS_MIN and more.startswith(before)
+        last[name] = more if is_grown else before + more
+    elif isinstance(before, str):
+        last[name] = before
+
+
+def _goes_on(last: dict[str, Any], piece: dict[str, Any]) -> bool:
     """Whether a piece belongs to the block before it, which nothing has ended yet."""
-    same = (last.get("type"), last.get("index")) == (detail.get("type"), detail.get("index"))
-    return same and not last.get("signature")
+    same = (last.get("type"), last.get("index")) == (piece.get("type"), piece.get("index"))
+    other_id = None not in (last.get("id"), piece.get("id")) and last.get("id") != piece.get("id")
+    return same and not other_id and not last.get("signature")
 
 
 # What goes back. Renderers are made of this, so it is never changed.
@@ -156,4 +165,4 @@ def _members(block: str) -> dict[str, Any]:
 
 
 def _is_unwanted(members: dict[str, Any]) -> bool:
-    return not any(name in members for name in (TEXTS[0], DETAILS, EXTRA, CALL_ID))
+    return not any(name in members for name in (TEXTS[0], *LISTS, EXTRA, CALL_ID))

@@ -7,7 +7,7 @@ from typing import Any
 
 from clew.events.price import PricingContext
 from clew.providers import openai_read
-from clew.providers.base import Answer, CallPiece, TextPiece
+from clew.providers.base import CallPiece, TextPiece
 from clew.providers.text import whole_text, written
 
 
@@ -18,11 +18,6 @@ class Gathering(openai_read.Gathering):
         super().__init__(who, request_id, offered)
         self._thinking: list[dict[str, Any]] = []
         self._goes_on_thinking = False
-        self._whole = False
-
-    def take_whole(self, completion: dict[str, Any], received: bytes) -> Answer:
-        self._whole = True
-        return super().take_whole(completion, received)
 
     def _say(self, delta: dict[str, Any]) -> Iterator[TextPiece | CallPiece]:
         content = delta.get("content")
@@ -38,13 +33,13 @@ class Gathering(openai_read.Gathering):
 
     def _think(self, chunk: dict[str, Any]) -> None:
         """In a stream a chunk goes on with the one before it, until that is signed or something else is said."""
-        if self._whole or not self._goes_on_thinking:
-            self._thinking.append(chunk)
+        # Where it is no list as the API has it, it goes back as one, or the API would refuse it.
+        parts = _parts(chunk.get("thinking"))
+        if not self._is_stream or not self._goes_on_thinking:
+            self._thinking.append(chunk if chunk.get("thinking") == parts else {**chunk, "thinking": parts})
         else:
             last = self._thinking[-1]
-            parts = [*(last.get("thinking") or ()), *(chunk.get("thinking") or ())]
-            last.update(chunk)
-            last["thinking"] = _joined(parts)
+            last.update({**chunk, "thinking": _joined([*last["thinking"], *parts])})
         self._goes_on_thinking = not chunk.get("signature")
 
     def _reasoning(self) -> tuple[str, ...]:
@@ -54,6 +49,13 @@ class Gathering(openai_read.Gathering):
         tier = self._usage.get("service_tier") if self._usage is not None else None
         standard = not isinstance(tier, str) or tier in openai_read.STANDARD_TIERS
         return {} if standard else {"service_tier": whole_text(str(tier))}
+
+
+def _parts(thinking: Any) -> list[Any]:
+    """The parts of a chunk of thinking. Some servers send its text alone."""
+    if isinstance(thinking, list):
+        return thinking
+    return [{"type": "text", "text": thinking}] if thinking and isinstance(thinking, str) else []
 
 
 def _joined(parts: list[Any]) -> list[Any]:
