@@ -9,6 +9,7 @@ its digits. Everything else is as orjson has it, and as fast.
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Callable
 from typing import Any, NoReturn
@@ -214,12 +215,21 @@ def _holds_numbers(value: Any) -> bool:
 
 
 def as_floats(value: Any) -> Any:
-    """The same value as orjson would have read it: for comparing with what was read that way."""
+    """The same value as orjson would have read it: for comparing with what was read that way. What is beyond all
+    floats is infinity."""
     if isinstance(value, dict):
         return {key: as_floats(inner) for key, inner in value.items()}
     if isinstance(value, (list, tuple)):
         return [as_floats(inner) for inner in value]
-    return float(value) if isinstance(value, Number) or _is_large(value) else value
+    return as_float(value) if isinstance(value, Number) or _is_large(value) else value
+
+
+def as_float(number: float) -> float:
+    """The nearest float; infinity for what is beyond all of them, as for a decimal."""
+    try:
+        return float(number)
+    except OverflowError:
+        return math.inf if number > 0 else -math.inf
 
 
 class ExactObject:

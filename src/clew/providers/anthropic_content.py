@@ -13,6 +13,7 @@ from typing import Any, TypeAlias
 
 import orjson
 
+from clew import exact_json
 from clew.errors import ProviderFailed
 from clew.events.content import Content, File, Image, Other, Refusal, Text, plain_text
 from clew.events.items import MessageItem, Place, ReasoningItem, SummaryItem, ToolResultItem
@@ -213,19 +214,27 @@ def _raw(block: str, known: dict[str, Any] | None = None) -> orjson.Fragment:
     """A block as Anthropic made it. Marks for the cache are a matter of each request, and the API counts them."""
     known = _parsed(block) if known is None else known
     if "cache_control" in known:
-        return orjson.Fragment(orjson.dumps({key: known[key] for key in known if key != "cache_control"}))
+        return orjson.Fragment(exact_json.dumps({key: known[key] for key in known if key != "cache_control"}))
     return orjson.Fragment(block)
 
 
 def _parsed(block: str) -> dict[str, Any]:
     try:
         known = orjson.loads(block)
-    except orjson.JSONDecodeError as error:
-        known = error
+    except orjson.JSONDecodeError:
+        known = _beyond_floats(block)
     if not isinstance(known, dict):
         message = "a block that is kept for anthropic is not a JSON object, so it cannot be sent"
         raise ProviderFailed(message, code="invalid_prompt", retryable=False)
     return known
+
+
+def _beyond_floats(block: str) -> Any:
+    """A block with numbers that orjson does not read; None for what is no JSON."""
+    try:
+        return exact_json.loads(block)
+    except ValueError:
+        return None
 
 
 # Reasoning
@@ -239,7 +248,8 @@ def _thought(item: ReasoningItem, prompt: Prompt, answers: dict[str, tuple[str, 
         return "the model is asked not to think"
     known = list(map(_parsed, item.blocks))
     texts = [block["text"] for block in known if block.get("type") == "text"]
-    ids = [block["id"] for block in known if block.get("type") == "tool_use"]
+    # A block without an id belongs to no call.
+    ids = [str(block.get("id")) for block in known if block.get("type") == "tool_use"]
     is_answer = bool(texts or ids)
     if is_answer and answers.get(item.model_call_id, ("", [])) != ("".join(texts), ids):
         return "the answer that this reasoning stands in was changed"

@@ -16,6 +16,7 @@ from typing import Any
 
 import orjson
 
+from clew import exact_json
 from clew.errors import ProviderFailed
 from clew.events.content import Content, File, Image, JsonObject, Other, plain_text
 from clew.events.items import MessageItem, ReasoningItem, SummaryItem, ToolResultItem
@@ -243,8 +244,8 @@ def _text(text: str) -> JsonObject:
 
 def _raw(block: str) -> orjson.Fragment:
     try:
-        orjson.loads(block)
-    except orjson.JSONDecodeError as error:
+        exact_json.loads(block)
+    except ValueError as error:
         message = "a chunk that is kept for mistral is no JSON, so it cannot be sent"
         raise ProviderFailed(message, code="invalid_prompt", retryable=False) from error
     return orjson.Fragment(block)

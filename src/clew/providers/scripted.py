@@ -16,6 +16,7 @@ from typing import Annotated, Any
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from clew import exact_json
 from clew.errors import Misconfigured, ProviderFailed
 from clew.events.content import JsonObject
 from clew.events.usage import Usage
@@ -134,7 +135,7 @@ class Scripted:
     async def call(self, body: bytes) -> AsyncGenerator[Piece]:
         if self._delay_seconds:
             await asyncio.sleep(self._delay_seconds)
-        request = orjson.loads(body)
+        request = exact_json.loads(body)
         rule = self._rule(_Newest(request))
         if rule.fail is not None:
             raise ProviderFailed(rule.fail.message, code=rule.fail.code, retryable=rule.fail.retryable)

@@ -6,7 +6,6 @@ provider's own invoice says, so each rule here names who needs it.
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 from clew.events.content import JsonObject
@@ -23,7 +22,7 @@ def count(value: Any) -> int:
             value = float(value)
         except ValueError:
             return 0
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
         return 0
     return int(value) if 0 < value <= _TOKENS_MAX else 0
 
@@ -120,7 +119,7 @@ def of_messages(reported: JsonObject) -> Usage | None:
 
     It counts what is read from the cache or written to it beside the input, and reasoning within the output.
     """
-    if "input_tokens" not in reported and "output_tokens" not in reported and "prompt_tokens" in reported:
+    if "input_tokens" not in reported and "prompt_tokens" in reported:
         # A server that speaks both formats may mix them up.
         return of_chat(reported)
     creation = _details(reported, "cache_creation")
