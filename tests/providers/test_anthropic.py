@@ -12,9 +12,9 @@ import pytest
 from clew.errors import ProviderFailed
 from clew.events.usage import Usage
 from clew.providers.anthropic import Anthropic
-from clew.providers.anthropic_read import members_of, raw_blocks
 from clew.providers.anthropic_render import BLOCK_BINDING
 from clew.providers.base import Answer, CalledTool, CallPiece, ModelInfo, Piece, ReasoningPiece, TextPiece, UsageSoFar
+from clew.providers.raw_json import members_of, raw_blocks
 from tests.providers.kinds import ANTHROPIC, KEY, block, delta, ended, message, start, stopped
 from tests.rigs.raw_server import Reply, json_reply, reply, serving
 

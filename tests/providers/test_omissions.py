@@ -22,8 +22,10 @@ MODELS = {
     "openai-chat/1": ("openai", "gpt-4o"),
     "openai-chat/2": ("openai", "gpt-4o"),
     "openai-chat/3": ("openai", "gpt-4o"),
+    "openai-chat/4": ("openai", "gpt-4o"),
     "anthropic-messages/1": ("anthropic", "claude-opus-5-5"),
     "anthropic-messages/2": ("anthropic", "claude-opus-5-5"),
+    "anthropic-messages/3": ("anthropic", "claude-opus-5-5"),
     "mistral-chat/1": ("mistral", "mistral-large-4"),
     "mistral-chat/2": ("mistral", "mistral-large-4"),
 }

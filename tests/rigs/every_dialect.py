@@ -145,6 +145,7 @@ class Looking:
             case "anthropic-messages":
                 binds = body.get("thinking", {}).get("block_binding")
                 fault: Any = valid_anthropic.fault_of(body, "of its own" if binds else "")
+                fault = fault or valid_anthropic.thinking_fault_of(body)
             case "mistral-chat":
                 fault = valid_mistral.fault_of(body)
             case _:

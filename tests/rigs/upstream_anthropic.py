@@ -20,7 +20,7 @@ from typing import Any
 import orjson
 
 from tests.rigs.recorded import Exchange, Refused, event, parser, serve
-from tests.rigs.valid_anthropic import fault_of
+from tests.rigs.valid_anthropic import fault_of, thinking_fault_of
 
 API_VERSION = "2026-10-21"
 _LOOK_BACK_BLOCKS = 20
@@ -50,7 +50,7 @@ class Anthropic:
             why = f"anthropic-version: {headers.get('anthropic-version')!r}"
         if not headers.get("authorization", "").startswith("Bearer "):
             raise Refused(401, self.error(401, "no key"), "no key")
-        why = why or fault_of(body, headers.get("anthropic-beta", ""))
+        why = why or fault_of(body, headers.get("anthropic-beta", "")) or thinking_fault_of(body)
         for block in self._blocks(body):
             if block["type"] in ("thinking", "redacted_thinking") and orjson.dumps(block) not in self._thought:
                 why = why or "Invalid `signature` in `thinking` block"

@@ -41,6 +41,19 @@ def _faults(body: dict[str, Any], betas: str) -> Iterator[str]:
     yield from _faults_of_messages(body["messages"])
 
 
+def thinking_fault_of(body: dict[str, Any]) -> str | None:
+    """Why Claude's API would refuse what the assistant thought, None when it would not. Requests of the first versions
+    of the renderer were refused for it."""
+    for place, message in enumerate(body["messages"]):
+        blocks = message["content"] if isinstance(message["content"], list) else []
+        for number, block in enumerate(blocks):
+            if block["type"] == "thinking" and not block.get("signature"):
+                return f"messages.{place}.content.{number}: Invalid `signature` in `thinking` block"
+        if blocks and blocks[-1]["type"] in ("thinking", "redacted_thinking"):
+            return f"messages.{place}: The final block in an assistant message cannot be `thinking`"
+    return None
+
+
 @cache
 def _adapter(betas: bool, stream: bool) -> TypeAdapter[Any]:
     types: Any = beta if betas else stable

@@ -42,7 +42,7 @@ def _faults_of_name(place: str, name: str) -> Iterator[str]:
 def _faults_of_arguments(place: str, arguments: Any) -> Iterator[str]:
     """By a strict reader: no NaN, and no half of a surrogate pair."""
     try:
-        parsed = json.loads(arguments, parse_constant=_refused)
+        parsed = json.loads(arguments, parse_constant=_refused, parse_int=str)
         json.dumps(parsed, ensure_ascii=False).encode()
     except ValueError as error:
         yield f"{place}: arguments that are no JSON: {error}"

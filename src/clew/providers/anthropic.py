@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx2
 
-from clew.providers import anthropic_render, anthropic_render_2
+from clew.providers import anthropic_render, anthropic_render_3
 from clew.providers.anthropic_read import Gathering
 from clew.providers.base import ModelInfo, Piece, Prompt
 from clew.providers.http import nonsense
@@ -29,7 +29,7 @@ class Anthropic:
     either header, and gateways take bearer tokens. An answer, streamed or not, may take `timeout_seconds` in all.
     """
 
-    renderer = anthropic_render_2.RENDERER
+    renderer = anthropic_render_3.RENDERER
 
     def __init__(
         self,
@@ -59,7 +59,7 @@ class Anthropic:
         return f"Anthropic({self._transport})"
 
     def render(self, prompt: Prompt) -> bytes:
-        return anthropic_render_2.render(prompt)
+        return anthropic_render_3.render(prompt)
 
     def call(self, body: bytes) -> AsyncGenerator[Piece]:
         return self._transport.call(

@@ -6,9 +6,8 @@ again as it was; the rest becomes text and calls.
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import orjson
@@ -21,12 +20,12 @@ from clew.providers import usage as usages
 from clew.providers.answer_so_far import AnswerSoFar
 from clew.providers.base import Answer, CalledTool, CallPiece, Piece, ReasoningPiece, TextPiece, UsageSoFar
 from clew.providers.http import nonsense
+from clew.providers.raw_json import members_of, raw_blocks
 from clew.providers.text import TextPieces, whole_json, whole_text, written
-from clew.providers.tool_call_deltas import ToolArguments
+from clew.providers.tool_arguments import ToolArguments
+from clew.providers.valid_calls import NO_OBJECT, valid_arguments
 
 _THOUGHTS = ("thinking", "redacted_thinking")
-# Stands for arguments that are no JSON, where only an object can stand.
-INVALID_JSON = "INVALID_JSON"
 
 
 class _Block:
@@ -66,17 +65,22 @@ class _Block:
         if self.raw is not None and _can_go_back(self.raw):
             return self.raw
         said = {**self.said, **{name: self.text(name) for name in self.pieces}}
-        if self.json:
+        if self.place is not None:
+            said["input"] = _input(self.arguments())
+        elif self.json:
             try:
                 said["input"] = exact_json.parse(str(self.json))
             except ValueError as error:
-                if self.place is None:
-                    raise nonsense(who, "a block whose input is not JSON") from error
-                said["input"] = {INVALID_JSON: str(self.json)}
+                raise nonsense(who, "a block whose input is not JSON") from error
         return written(said)
 
     def arguments(self) -> str:
-        return str(self.json) or written(self.said.get("input") or {})
+        """As they were written. Some servers send them whole with the beginning of the block, and then an empty object;
+        others as a text that holds the object."""
+        given = self.said.get("input") or {}
+        if self.json and not (given and self.json.are_empty):
+            return _unwrapped(str(self.json))
+        return _unwrapped(written(given))
 
 
 class Gathering(AnswerSoFar):
@@ -96,17 +100,24 @@ class Gathering(AnswerSoFar):
     def take(self, chunk: dict[str, Any]) -> Iterator[Piece]:
         """An event of a stream. Kinds that are not known are new ones, and carry nothing that is needed."""
         match chunk.get("type"):
+            case "message" if not self.said_anything:
+                # All of it in one event, and in the words of an answer that is no stream.
+                self.note_usage(chunk)
+                for index, block in enumerate(self._content(chunk)):
+                    yield from self._begin(index, block)
+                self._head(chunk)
+                self.over = True
             case "message_start" if isinstance(chunk.get("message"), dict):
                 self.note_usage(chunk)
                 self._head(chunk["message"])
                 if (so_far := self.used()) is not None:
                     yield so_far
             case "content_block_start" if isinstance(chunk.get("content_block"), dict):
-                yield from self._begin(chunk.get("index"), chunk["content_block"])
+                yield from self._begin(_index(chunk), chunk["content_block"])
             case "content_block_delta" if isinstance(chunk.get("delta"), dict):
-                yield from self._go_on(chunk.get("index"), chunk["delta"])
+                yield from self._go_on(_index(chunk), chunk["delta"])
             case "content_block_stop":
-                if (stopped := self._block(chunk.get("index"))) is not None:
+                if (stopped := self._block(_index(chunk))) is not None:
                     stopped.closed = True
             case "message_delta" if isinstance(chunk.get("delta"), dict):
                 self.note_usage(chunk)
@@ -120,21 +131,29 @@ class Gathering(AnswerSoFar):
 
     def take_whole(self, answer: dict[str, Any], received: bytes) -> Answer:
         """A message that came at once. Its blocks are kept as the bytes that they are in `received`."""
-        content = answer.get("content")
-        if not isinstance(content, list):
-            raise nonsense(self._who, "an answer without content")
+        content = self._content(answer)
         self.note_usage(answer)
-        blocks = raw_blocks(received.decode(errors="replace"))
+        is_text = isinstance(answer["content"], str)
+        blocks = [None] if is_text else raw_blocks(received.decode(errors="replace"))
         for index, (block, raw) in enumerate(zip(content, blocks, strict=True)):
-            if not isinstance(block, dict):
-                raise nonsense(self._who, "a block that is not an object")
             for _ in self._begin(index, block):
                 pass
             self._blocks[index].raw = raw
-            if block.get("type") == "tool_use":
+            if block.get("type") == "tool_use" and raw is not None:
                 self._blocks[index].json.add(members_of(raw).get("input", ""))
         self._head(answer)
         return self.answer()
+
+    def _content(self, message: dict[str, Any]) -> list[dict[str, Any]]:
+        """The blocks of a message that came at once. Some servers send a text instead."""
+        content = message.get("content")
+        if isinstance(content, str):
+            return [{"type": "text", "text": content}]
+        if not isinstance(content, list):
+            raise nonsense(self._who, "an answer without content")
+        if not all(isinstance(block, dict) for block in content):
+            raise nonsense(self._who, "a block that is not an object")
+        return content
 
     def note_usage(self, chunk: dict[str, Any]) -> None:
         """Counts grow; those that are not said again stay."""
@@ -225,7 +244,8 @@ class Gathering(AnswerSoFar):
                         yield CallPiece(block.place, arguments=shown)
             case "citations_delta":
                 self._goes_on()
-                block.said["citations"] = [*(block.said.get("citations") or ()), delta.get("citation")]
+                known = block.said.get("citations")
+                block.said["citations"] = [*(known if isinstance(known, list) else ()), delta.get("citation")]
                 yield ReasoningPiece()
             case "compaction_delta":
                 self._goes_on()
@@ -273,13 +293,44 @@ class Gathering(AnswerSoFar):
         )
 
 
+def _index(chunk: dict[str, Any]) -> int | str | None:
+    """The place of the block that an event is about, if it says one."""
+    index = chunk.get("index")
+    return index if isinstance(index, (int, str)) else None
+
+
 def _can_go_back(raw: str) -> bool:
-    """Whether it holds no half of a character, which JSON can write and nobody takes."""
+    """Whether it is a block that the API takes: a call has an id and an object."""
+    if not _is_plain_json(raw):
+        return False
+    block = orjson.loads(raw)
+    return block.get("type") != "tool_use" or (bool(block.get("id")) and isinstance(block.get("input"), dict))
+
+
+def _is_plain_json(text: str) -> bool:
+    """Whether there is neither half a character nor a number beyond all floats in it, which JSON can write."""
     try:
-        orjson.loads(raw)
+        orjson.loads(text)
     except orjson.JSONDecodeError:
         return False
     return True
+
+
+def _input(arguments: str) -> Any:
+    """The object that stands for arguments among blocks that go back: the API takes nothing else. What was written is
+    in the call."""
+    valid = valid_arguments(arguments)
+    return exact_json.loads(valid) if _is_plain_json(valid) else {NO_OBJECT: arguments}
+
+
+def _unwrapped(arguments: str) -> str:
+    """The object that is in a text; any others as they are."""
+    if arguments.lstrip()[:1] == '"':
+        with suppress(ValueError):
+            inner = exact_json.parse(arguments)
+            if isinstance(exact_json.parse(inner), dict):
+                return whole_text(inner)
+    return arguments
 
 
 def _shown(name: str, text: str) -> Iterator[Piece]:
@@ -325,47 +376,3 @@ def _needed_again(blocks: list[_Block]) -> list[_Block]:
 
 def _is_plain(block: _Block) -> bool:
     return block.kind == "tool_use" or (block.kind == "text" and not block.said.get("citations"))
-
-
-# JSON as it is written. The standard library's decoder tells where each value ends.
-
-_SPACE = re.compile(r"[ \t\n\r]*")
-_DECODER = json.JSONDecoder()
-
-
-def members_of(text: str) -> dict[str, str]:
-    """The members of an object, which `text` is known to be, each as it is written."""
-    found: dict[str, str] = {}
-    at = _skip(text, text.index("{") + 1)
-    while text[at] != "}":
-        name, at = _DECODER.raw_decode(text, at)
-        begin = _skip(text, text.index(":", at) + 1)
-        _, at = _DECODER.raw_decode(text, begin)
-        found[name] = text[begin:at]
-        at = _next(text, at)
-    return found
-
-
-def raw_blocks(text: str) -> list[str]:
-    """The elements of `content` of the message that `text` is, each as it is written."""
-    content = members_of(text)["content"]
-    found = []
-    at = _skip(content, 1)
-    while content[at] != "]":
-        begin = at
-        _, at = _DECODER.raw_decode(content, begin)
-        found.append(content[begin:at])
-        at = _next(content, at)
-    return found
-
-
-def _skip(text: str, at: int) -> int:
-    found = _SPACE.match(text, at)
-    assert found is not None, "nothing is space, too"
-    return found.end()
-
-
-def _next(text: str, at: int) -> int:
-    """Behind a comma, if one follows."""
-    at = _skip(text, at)
-    return _skip(text, at + 1) if text[at] == "," else at

@@ -7,7 +7,7 @@ from typing import Any
 
 import httpx2
 
-from clew.providers import openai_render, openai_render_3
+from clew.providers import openai_render, openai_render_4
 from clew.providers.base import ModelInfo, Piece, Prompt
 from clew.providers.http import nonsense
 from clew.providers.openai_read import Gathering, offered_in
@@ -20,7 +20,7 @@ class OpenAI:
     An answer, streamed or not, may take `timeout_seconds` in all. A `client` that is given is not closed.
     """
 
-    renderer = openai_render_3.RENDERER
+    renderer = openai_render_4.RENDERER
 
     def __init__(
         self,
@@ -49,7 +49,7 @@ class OpenAI:
         return f"OpenAI({self._transport})"
 
     def render(self, prompt: Prompt) -> bytes:
-        return openai_render_3.render(prompt)
+        return openai_render_4.render(prompt)
 
     def call(self, body: bytes) -> AsyncGenerator[Piece]:
         return self._transport.call(

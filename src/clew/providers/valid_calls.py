@@ -22,7 +22,7 @@ from clew.providers.base import Prompt
 NAME_CHARS_MAX = 64
 ID_CHARS_MAX = 40
 _NAMELESS = "unnamed"
-_NO_OBJECT = "INVALID_JSON"
+NO_OBJECT = "INVALID_JSON"
 _REFUSED = re.compile(r"[^a-zA-Z0-9_-]+")
 _HIGH, _LOW = r"\\u[dD][89abAB][0-9a-fA-F]{2}", r"\\u[dD][c-fC-F][0-9a-fA-F]{2}"
 # A pair of surrogates, half of one, or any other escape.
@@ -51,7 +51,7 @@ def valid_arguments(arguments: str) -> str:
     for candidate in (arguments, _ESCAPE.sub(_without_half, arguments)):
         if isinstance(_parsed(candidate), dict):
             return candidate
-    return orjson.dumps({_NO_OBJECT: arguments}).decode()
+    return orjson.dumps({NO_OBJECT: arguments}).decode()
 
 
 def _parsed(text: str) -> object:
