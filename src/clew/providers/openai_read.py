@@ -63,7 +63,7 @@ class Gathering(AnswerSoFar):
         self._calls = ToolCallDeltas(offered)
         self._had_calls = False
         self._usage: JsonObject | None = None
-        self._index: str | None = None
+        self._index: Any = None
         self._is_stream = True
 
     def take(self, chunk: dict[str, Any]) -> Iterator[Piece]:
@@ -134,16 +134,17 @@ class Gathering(AnswerSoFar):
         choices = chunk.get("choices")
         if not choices or not isinstance(choices, list):
             return []
-        if not all(isinstance(choice, dict) for choice in choices):
-            raise nonsense(self._who, "a choice that is not an object")
+        for choice in choices:
+            if not isinstance(choice, dict):
+                raise nonsense(self._who, "a choice that is not an object")
         return choices
 
     def _is_ours(self, choice: dict[str, Any]) -> bool:
         """Whether it has the index of the first choice of the stream, which need not be zero."""
-        index = str(choice.get("index") or 0)
+        index = choice.get("index") or 0
         if self._index is None:
             self._index = index
-        return index == self._index
+        return index == self._index or str(index) == str(self._index)
 
     def _note_end(self, choice: dict[str, Any]) -> None:
         # Gemini's endpoint has written it in its own way.

@@ -47,6 +47,8 @@ def texts_in(data: str) -> list[str]:
     """The texts in the data of an event, each JSON or the end mark: one; none if it only keeps the connection open;
     one in each line where a server leaves out the blank lines between its events."""
     if "\n" not in data:
+        if data.startswith("{"):
+            return [data]
         return [] if _IDLE.fullmatch(data.strip()) else [data]
     lines = [line for line in data.split("\n") if not _IDLE.fullmatch(line.strip())]
     each = all(line.lstrip().startswith(("{", END_MARK)) for line in lines)
