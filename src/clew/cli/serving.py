@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import gc
 import signal
 import socket
@@ -210,9 +211,9 @@ def _listen(settings: Settings) -> socket.socket:
         listening.bind((settings.host, settings.port))
     except OSError as error:
         listening.close()
-        raise Misconfigured(
-            f"cannot listen on {settings.host}:{settings.port} ({error.strerror}); take another --port"
-        ) from error
+        # What is wrong is the port only where somebody has it, or may not have it.
+        wrong = "take another --port" if error.errno in (errno.EADDRINUSE, errno.EACCES) else "check --host"
+        raise Misconfigured(f"cannot listen on {settings.host}:{settings.port} ({error.strerror}); {wrong}") from error
     listening.set_inheritable(True)
     return listening
 
