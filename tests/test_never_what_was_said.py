@@ -61,10 +61,12 @@ def test_what_fails_in_code_of_others_is_told_by_its_kind_and_place(tmp_path: Pa
         "_GatheringFuture exception was never retrieved",
         "Exception in callback",
         "an error came where nothing can be raised",
+        "Python warns of something",
     ):
         assert re.search(rf"Z (ERROR|WARNING) [^\n]*{what}", said), what
     assert re.search(r"indiscreet\.py:\d+ in _fail\nExceptionGroup\n", said)
     assert re.search(r"after, or because of:\n  \S+indiscreet\.py:\d+ in _fail\nKeyError\n", said)
+    assert "a line of a tool could not be written: TypeError" in said
     assert "Traceback" not in said
 
 

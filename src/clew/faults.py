@@ -38,7 +38,7 @@ def places(error: BaseException) -> Places:
 def kind(error: BaseException) -> str:
     """Its class, and its words where these are ours or the system's."""
     cls = type(error)
-    name = one_line(_slot(type, "__name__", cls))[:_NAME_CHARS_MAX]
+    name = name_of(cls)
     if issubclass(cls, OSError):
         # The rest of its words is the name of a file, which a tool may have from a prompt.
         number = _slot(OSError, "errno", error)
@@ -47,6 +47,10 @@ def kind(error: BaseException) -> str:
         words = error.code if isinstance(error, ProviderFailed) else str(error)
         return f"{name}: {one_line(words)}"
     return name
+
+
+def name_of(cls: type) -> str:
+    return one_line(_slot(type, "__name__", cls))[:_NAME_CHARS_MAX]
 
 
 def place(code: CodeType, line: int | None = None) -> str:

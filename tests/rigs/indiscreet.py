@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import logging
 import sqlite3
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -88,6 +90,11 @@ def fails_as_it_is_thrown_away() -> None:
     Thing()
 
 
+def warns() -> None:
+    warnings.warn(SECRET, stacklevel=1)
+    logging.getLogger("a tool").error("%d", SECRET)
+
+
 async def never_ends() -> None:
     while True:
         try:
@@ -144,6 +151,7 @@ FAILING: tuple[Callable[..., Any], ...] = (
     fails_in_a_callback,
     fails_in_another_loop,
     fails_as_it_is_thrown_away,
+    warns,
     never_ends,
 )
 ENDING: tuple[Callable[..., Any], ...] = (

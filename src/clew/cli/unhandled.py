@@ -11,13 +11,14 @@ import logging
 import re
 import sys
 import threading
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import CoroutineType
-from typing import Any
+from typing import Any, TextIO
 
 from clew.errors import ClewError
-from clew.faults import Places, place, places
+from clew.faults import Places, name_of, one_line, place, places
 
 logger = logging.getLogger(__name__)
 
@@ -38,13 +39,14 @@ _ASYNCIO = re.compile(
 
 @contextmanager
 def unhandled_are_logged() -> Iterator[None]:
-    """Those of threads, of what is thrown away, and of whatever else Python would print."""
-    before = sys.excepthook, sys.unraisablehook, threading.excepthook
+    """Those of threads, of what is thrown away, and of whatever else Python would print; and its warnings."""
+    before = sys.excepthook, sys.unraisablehook, threading.excepthook, warnings.showwarning
     sys.excepthook, sys.unraisablehook, threading.excepthook = _in_process, _unraisable, _in_thread
+    warnings.showwarning = _warned
     try:
         yield
     finally:
-        sys.excepthook, sys.unraisablehook, threading.excepthook = before
+        sys.excepthook, sys.unraisablehook, threading.excepthook, warnings.showwarning = before
 
 
 def ends_process(error: BaseException) -> int | None:
@@ -92,3 +94,14 @@ def _in_thread(args: threading.ExceptHookArgs) -> None:
 def _unraisable(args: Any) -> None:
     if args.exc_value is not None:
         logger.error("an error came where nothing can be raised\n%s", places(args.exc_value))
+
+
+def _warned(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    logger.warning("Python warns of something\n%s", Places(f"  {one_line(filename)}:{lineno}\n{name_of(category)}"))
