@@ -17,11 +17,12 @@ from contextlib import contextmanager
 from types import CoroutineType
 from typing import Any, TextIO
 
-from clew.errors import ClewError
+from clew.errors import Misconfigured, Refused, StoreFailed, StoreLost, Unusable
 from clew.faults import Places, name_of, one_line, place, places
 
 logger = logging.getLogger(__name__)
 
+_TOLD_BY_THE_COMMAND_LINE = (Misconfigured, Unusable, Refused, StoreFailed, StoreLost, KeyboardInterrupt)
 # How the messages of asyncio begin, before they show objects with all that is in them.
 _ASYNCIO = re.compile(
     r"\w{1,50} exception was never retrieved"
@@ -52,7 +53,7 @@ def unhandled_are_logged() -> Iterator[None]:
 def ends_process(error: BaseException) -> int | None:
     """The exit code of a process that `error` ends, once that is logged. None: the command line tells of it."""
     cls = type(error)
-    if issubclass(cls, (ClewError, KeyboardInterrupt)):
+    if issubclass(cls, _TOLD_BY_THE_COMMAND_LINE):
         return None
     logger.critical("an error ends this process\n%s", places(error))
     code = vars(SystemExit)["code"].__get__(error) if issubclass(cls, SystemExit) else 1
