@@ -136,7 +136,7 @@ def test_errors_of_ours_and_of_the_system_are_told_in_their_words(monkeypatch: p
         logger.error("%s", ProviderFailed(f"you said {SAID}", code="rate_limit_exceeded", retryable=True))
     assert messages(lines) == [
         r"StoreFailed: the store could not write: disk\nfull; nothing of this request was kept",
-        "FileNotFoundError: [Errno 2] No such file or directory: 'x.db'",
+        "FileNotFoundError: No such file or directory",
         "ProviderFailed: rate_limit_exceeded",
     ]
 

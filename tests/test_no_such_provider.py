@@ -38,6 +38,7 @@ def test_anthropics_models_are_not_asked_for_at_openais_base_url(tmp_path: Path)
             with pytest.raises(BadRequestError, match="CLEW_ANTHROPIC_API_KEY is not set") as raised:
                 client.beta.threads.create_and_run_poll(assistant_id=assistant.id, model="anthropic/claude-5", **ASKED)
             assert (raised.value.param, raised.value.code) == ("model", "provider_not_configured")
+            assert "write openai/anthropic/claude-5" in raised.value.message
             for model in ("gpt-4o", "openai/anthropic/claude-5", "meta-llama/Llama-3"):
                 run = client.beta.threads.create_and_run_poll(assistant_id=assistant.id, model=model, **ASKED)
                 assert run.status == "completed"
@@ -53,8 +54,9 @@ def test_anthropics_models_are_not_asked_for_at_openais_base_url(tmp_path: Path)
 def test_without_any_key_a_bare_model_is_refused_and_models_are_listed(tmp_path: Path) -> None:
     with Server(tmp_path / "threads.db", environment=UNSET) as server, sdk(server) as client:
         for model in ("gpt-4o", "openai/gpt-4o"):
-            with pytest.raises(BadRequestError, match="CLEW_OPENAI_API_KEY is not set"):
+            with pytest.raises(BadRequestError, match="CLEW_OPENAI_API_KEY is not set") as raised:
                 client.beta.assistants.create(model=model)
+            assert "openai/openai" not in raised.value.message
         assert {one.id for one in client.models.list()} == {"scripted/scripted"}
         assistant = client.beta.assistants.create(model="scripted/echo")
         run = client.beta.threads.create_and_run_poll(assistant_id=assistant.id, **ASKED)
@@ -73,6 +75,19 @@ def test_an_assistant_whose_provider_has_gone_is_read_and_not_run(tmp_path: Path
         client.beta.threads.messages.create(thread.id, role="user", content="The thread goes on.")
         run = client.beta.threads.runs.create_and_poll(thread_id=thread.id, assistant_id=made.id, model="scripted/echo")
         assert run.status == "completed"
+
+
+def test_a_bare_model_that_summarises_is_one_of_the_provider_that_answers(tmp_path: Path) -> None:
+    with Server(tmp_path / "threads.db", environment=UNSET) as server, sdk(server) as client:
+        assistant = client.beta.assistants.create(model="scripted/echo")
+        for model, shown_as in (("gpt-4o", "scripted/gpt-4o"), ("scripted/small", "scripted/small")):
+            more = {"clew_truncation": f"summarise:500@{model}"}
+            run = client.beta.threads.create_and_run(assistant_id=assistant.id, extra_body=more, **ASKED)
+            assert run.truncation_strategy.model_dump()["clew_truncation"] == f"summarise:500@{shown_as}"
+        more = {"clew_truncation": "summarise:500@openai/gpt-4o"}
+        with pytest.raises(BadRequestError, match="CLEW_OPENAI_API_KEY is not set") as raised:
+            client.beta.threads.create_and_run(assistant_id=assistant.id, extra_body=more, **ASKED)
+        assert raised.value.param == "clew_truncation"
 
 
 SCRIPT = {"rules": [{"call": [{"name": "hand_over_to_bea", "arguments": {}}]}]}

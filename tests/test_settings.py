@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import socket
 
 import pytest
 
+from clew.cli.serving import _listen
 from clew.errors import Misconfigured
 from clew.providers.anthropic import Anthropic
 from clew.providers.mistral import Mistral
@@ -107,3 +110,27 @@ def test_an_address_without_its_scheme_is_refused(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("CLEW_MISTRAL_BASE_URL", "api.mistral.ai")
     with pytest.raises(Misconfigured, match="CLEW_MISTRAL_BASE_URL"):
         settings()
+
+
+@pytest.mark.parametrize("flag", ["lease_seconds", "grace_seconds"])
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+def test_seconds_that_are_no_number_are_refused(flag: str, value: float) -> None:
+    with pytest.raises(Misconfigured, match=f"--{flag.replace('_', '-')} is .*write a number of seconds"):
+        settings(**{flag: value})
+
+
+@pytest.mark.parametrize("host", ["", " "])
+def test_an_empty_host_is_refused_and_does_not_mean_everywhere(host: str) -> None:
+    with pytest.raises(Misconfigured, match="--host is empty"):
+        settings(host=host, api_key="sk-of-ours")
+
+
+@pytest.mark.parametrize("host", ["192.0.2.1", "no-such-host.invalid", "::1%zz"])
+def test_a_host_that_is_not_here_is_told_apart_from_a_port_that_is_taken(host: str) -> None:
+    with pytest.raises(Misconfigured, match=r"cannot listen on .*; check --host$"):
+        _listen(settings(host=host, port=0, api_key="sk-of-ours"))
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        with pytest.raises(Misconfigured, match=r"; take another --port$") as raised:
+            _listen(settings(port=taken.getsockname()[1]))
+        assert isinstance(raised.value.__cause__, OSError)
+        assert raised.value.__cause__.errno == errno.EADDRINUSE

@@ -28,6 +28,7 @@
     ├── Unusable                the store cannot be opened; nothing was touched
     │   ├── StoreLocked         another process writes to it
     │   ├── NotOurs             a file that Clew did not make
+    │   ├── NoPlace             a file that nothing can be written to
     │   ├── NewerStore          a newer Clew has been here
     │   └── NoStore             no database answers there, or it does not let us in
     ├── StoreFailed             the store refused to write (disk full, I/O error); nothing was acknowledged
@@ -190,11 +191,19 @@ class NoSuchProvider(Refused):
     """A model of a provider that is not configured, or that nobody here is called.
 
     `where` is what named the model: a field, an option. `key_setting` and `url_setting` are the settings of which one
-    would do; both are None for a provider that Clew does not have.
+    would do; both are None for a provider that Clew does not have. `openai_elsewhere`: the provider `openai` is a
+    server of the operator's, which may have a model of that whole name.
     """
 
     def __init__(
-        self, *, asked: str, provider: str, where: str, key_setting: str | None = None, url_setting: str | None = None
+        self,
+        *,
+        asked: str,
+        provider: str,
+        where: str,
+        key_setting: str | None = None,
+        url_setting: str | None = None,
+        openai_elsewhere: bool = False,
     ) -> None:
         self.asked = asked if len(asked) <= 100 else f"{asked[:99]}…"
         self.provider = provider
@@ -206,7 +215,7 @@ class NoSuchProvider(Refused):
                 f"needs the provider {provider}, and {key_setting} is not set: set it, or {url_setting} for a server"
                 " that wants no key"
             )
-            if asked.startswith(f"{provider}/"):
+            if openai_elsewhere and provider != "openai" and asked.startswith(f"{provider}/"):
                 self.why += (
                     f"; if the server behind CLEW_OPENAI_BASE_URL has a model of that name, write openai/{self.asked}"
                 )
@@ -270,6 +279,12 @@ class StoreLocked(Unusable):
 class NotOurs(Unusable):
     def __init__(self, *, path: str, why: str) -> None:
         super().__init__(f"{path} is not a Clew store ({why}); name another file with --store")
+        self.path = path
+
+
+class NoPlace(Unusable):
+    def __init__(self, *, path: str, why: str) -> None:
+        super().__init__(f"{path} cannot be written ({why}); name another file with --store")
         self.path = path
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,8 +10,9 @@ from urllib.parse import urlsplit
 
 from clew.errors import Misconfigured
 
+OPENAI_URL = "https://api.openai.com/v1"
 _DEFAULT_BASE_URLS = {
-    "openai": "https://api.openai.com/v1",
+    "openai": OPENAI_URL,
     "anthropic": "https://api.anthropic.com",
     "mistral": "https://api.mistral.ai",
 }
@@ -134,12 +136,17 @@ def _whole_number(name: str, default: int) -> int:
 def _checked(settings: Settings) -> Settings:
     if not 0 <= settings.port <= 65_535:
         raise Misconfigured(f"port {settings.port} does not exist; take one from 1 to 65535, or 0 for any free one")
+    if not settings.host.strip():
+        raise Misconfigured("--host is empty; name an address to listen on, such as 127.0.0.1")
     if settings.host not in ("127.0.0.1", "localhost", "::1") and settings.api_key is None:
         raise Misconfigured(
             f"serving on {settings.host} lets others in: set CLEW_API_KEY, or leave --host at 127.0.0.1"
         )
     if settings.run_expires_seconds is not None and settings.run_expires_seconds < 1:
         raise Misconfigured("CLEW_RUN_EXPIRES_SECONDS is below 1; write 0 for never")
+    for name, seconds in (("--lease-seconds", settings.lease_seconds), ("--grace-seconds", settings.grace_seconds)):
+        if not math.isfinite(seconds):
+            raise Misconfigured(f"{name} is {seconds:g}; write a number of seconds")
     if settings.lease_seconds < 1:
         raise Misconfigured(f"--lease-seconds {settings.lease_seconds:g} is below 1; a worker could not renew in time")
     if settings.grace_seconds < 0:

@@ -73,7 +73,8 @@ def test_openai(http: httpx2.Client, names: dict[str, str], path: str, body: Any
     assert (status, error["type"], error["param"]) == (400, "invalid_request_error", param)
     assert error["code"] == "provider_not_configured"
     assert SETTING in error["message"]
-    assert f"openai/{MODEL}" in error["message"]
+    assert error["message"].startswith(f"Invalid '{param}': '{MODEL}' needs the provider anthropic, and ")
+    assert "openai" not in error["message"], "there is no server of the operator's that might have it"
 
 
 @pytest.mark.parametrize(

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import pytest
 
 from clew.engine.models import resolve
 from clew.errors import NoSuchProvider
 
-HERE = dict.fromkeys(("scripted", "openai", "mistral"))
+
+@dataclass
+class Called:
+    """A provider, as far as it is known where it is called."""
+
+    origin: str
+
+
+HERE: dict[str, object] = dict.fromkeys(("scripted", "openai", "mistral"))
 
 
 @pytest.mark.parametrize(
@@ -27,18 +37,29 @@ def test_a_name_means_one_provider(asked: str, found: tuple[str, str]) -> None:
     assert resolve(asked, HERE, "openai") == found
 
 
-def refusal(asked: str, default: str, where: str = "model") -> str:
+def refusal(asked: str, default: str, where: str = "model", openai: object = None) -> str:
     with pytest.raises(NoSuchProvider) as refused:
-        resolve(asked, HERE, default, where)
+        resolve(asked, {**HERE, "openai": openai}, default, where)
     return str(refused.value)
 
 
 def test_one_of_clews_own_that_is_not_configured_is_refused_with_the_setting_and_the_way_out() -> None:
-    assert refusal("anthropic/claude-opus-5-5", "openai") == (
+    told = (
         "model 'anthropic/claude-opus-5-5' needs the provider anthropic, and CLEW_ANTHROPIC_API_KEY is not set: set it,"
-        " or CLEW_ANTHROPIC_BASE_URL for a server that wants no key; if the server behind CLEW_OPENAI_BASE_URL has a"
-        " model of that name, write openai/anthropic/claude-opus-5-5"
+        " or CLEW_ANTHROPIC_BASE_URL for a server that wants no key"
     )
+    for openai in (None, Called("api.openai.com")):
+        assert refusal("anthropic/claude-opus-5-5", "openai", openai=openai) == told
+    assert refusal("anthropic/claude-opus-5-5", "openai", openai=Called("127.0.0.1:8000")) == (
+        f"{told}; if the server behind CLEW_OPENAI_BASE_URL has a model of that name, write"
+        " openai/anthropic/claude-opus-5-5"
+    )
+
+
+def test_a_provider_of_that_name_is_not_advised_to_be_asked_for_itself() -> None:
+    with pytest.raises(NoSuchProvider) as refused:
+        resolve("openai/gpt-4o", {"scripted": None}, "openai")
+    assert "openai/openai" not in str(refused.value)
 
 
 def test_a_bare_name_is_refused_where_its_provider_is_not_configured() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from clew.errors import NewerStore, NotOurs, StoreFailed, StoreLocked, Unusable
+from clew.errors import NewerStore, NoPlace, NotOurs, StoreFailed, StoreLocked, Unusable
 from clew.log import Log, open_store
 from tests.log.appender import start
 from tests.log.stores import everything, said, words_of
@@ -88,6 +89,21 @@ def test_folders_on_the_way_are_made(tmp_path: Path) -> None:
 def test_a_folder_is_no_store(tmp_path: Path) -> None:
     with pytest.raises(NotOurs, match="it is a folder"):
         open_store(str(tmp_path))
+
+
+def test_what_keeps_nothing_is_no_store(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for path in ("/dev/null", "/dev/full", tmp_path / "pipe"):
+        with pytest.raises(NotOurs, match="a device or a pipe, which keeps nothing"):
+            open_store(str(path))
+
+
+def test_where_nothing_can_be_written_there_is_no_place_for_a_store(tmp_path: Path) -> None:
+    with pytest.raises(NoPlace, match=r"^/proc/nope/log.db cannot be written \(No such file.*--store$"):
+        open_store("/proc/nope/log.db")
+    (tmp_path / "file").touch()
+    with pytest.raises(NotOurs, match="Not a directory"):
+        open_store(str(tmp_path / "file" / "log.db"))
 
 
 def test_what_is_not_there_is_not_made_by_a_reader(tmp_path: Path) -> None:

@@ -209,6 +209,8 @@ def test_a_key_that_everybody_may_read_or_that_is_none_is_refused(tmp_path: Path
         signer_of(":memory:", key)
     key.write_text("not a key")
     key.chmod(0o600)
+    with pytest.raises(Misconfigured, match="is a folder; name a file"):
+        signer_of(":memory:", tmp_path)
     with pytest.raises(Misconfigured, match="holds no key"):
         signer_of(":memory:", key)
     with pytest.raises(Misconfigured, match="CLEW_SIGNING_KEY_FILE"):

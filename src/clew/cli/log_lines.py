@@ -12,15 +12,14 @@ import os
 import queue
 import re
 import select
-import sqlite3
 import sys
 import time
-import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from logging.handlers import QueueHandler, QueueListener
 
-from clew.errors import ClewError, ProviderFailed
+from clew.cli.unhandled import beginning, ends_process, unhandled_are_logged
+from clew.faults import Places, kind, one_line, places
 
 LINES_MAX = 10_000
 _LINE_CHARS_MAX = 2_000
@@ -34,7 +33,10 @@ _PLAIN = re.compile(r"[!-~]{1,300}")
 
 @contextmanager
 def log_lines(level: str) -> Iterator[LogLines]:
-    """Log what is at least of this level; of other people's code warnings and errors only."""
+    """Log what is at least of this level; of other people's code warnings and errors only.
+
+    An error that ends the process is told last, and is a `SystemExit` then, which has no words.
+    """
     handler = _Handler()
     # Without a standard error its number may be another file's by now.
     listener = LogLines(handler, _Writer(sys.stderr.fileno() if sys.stderr is not None else None))
@@ -46,7 +48,14 @@ def log_lines(level: str) -> Iterator[LogLines]:
     logging.getLogger("clew").setLevel(chosen)
     listener.start()
     try:
-        yield listener
+        with unhandled_are_logged():
+            yield listener
+    except BaseException as error:
+        code = ends_process(error)
+        if code is None:
+            raise
+        listener.go_on()
+        raise SystemExit(code) from None
     finally:
         root.removeHandler(handler)
         listener.stop()
@@ -90,9 +99,9 @@ class _Writer(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         try:
             self._lines.append(self.format(record))
-        except Exception as error:
-            # Python would print the record with all that is in it.
-            self._lines.append(f"a line of {record.name} could not be written: {type(error).__name__}")
+        except BaseException as error:
+            # Python would print the record with all that is in it; what is in it may be an object of anybody's.
+            self._lines.append(f"a line of {record.name} could not be written: {kind(error)}")
         if len(self._lines) >= _GATHER_LINES_MAX:
             self.write_out()
 
@@ -135,6 +144,11 @@ class LogLines(QueueListener):
             text = "%d lines were dropped here, since nobody read them in time"
             self.handle(logging.LogRecord(__name__, logging.WARNING, "", 0, text, (count,), None))
 
+    def go_on(self) -> None:
+        """Write what comes after `stop`."""
+        if self._thread is None:
+            self.start()
+
     def stop(self) -> None:
         thread, self._thread = self._thread, None
         self.enqueue_sentinel()
@@ -155,14 +169,25 @@ class _Formatter(logging.Formatter):
         self._second, self._second_as_text = 0, ""
 
     def format(self, record: logging.LogRecord) -> str:
-        if isinstance(record.msg, BaseException):
-            record.msg, record.args = "%s", (record.msg,)
+        below = self._taken_from(record)
         if isinstance(record.args, tuple):
             record.args = tuple(map(_argument, record.args))
-        line = _one_line(f"{self.formatTime(record)} {record.levelname} {record.getMessage()}")
+        line = one_line(f"{self.formatTime(record)} {record.levelname} {record.getMessage()}")
         if len(line) > _LINE_CHARS_MAX:
             line = f"{line[: _LINE_CHARS_MAX // 2]} ... {line[-_LINE_CHARS_MAX // 2 :]}"
-        return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
+        return f"{line}\n{below}" if below else line
+
+    def _taken_from(self, record: logging.LogRecord) -> str:
+        """What comes below the line. In the line there is no text then that shows the same, or the error itself."""
+        if record.name == "asyncio":
+            record.msg, record.args = beginning(record.msg), ()
+        elif issubclass(type(record.msg), BaseException):
+            record.msg, record.args = "%s", (record.msg,)
+        elif isinstance(record.args, tuple) and record.args and type(record.args[-1]) is Places:
+            *args, below = record.args
+            record.msg, record.args = record.msg.removesuffix("\n%s"), tuple(args)
+            return str.__str__(below)
+        return self.formatException(record.exc_info) if record.exc_info else ""
 
     def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:
         second = int(record.created)
@@ -174,39 +199,13 @@ class _Formatter(logging.Formatter):
     def formatException(self, ei: object) -> str:
         """Where the errors were raised, and what can be told of them."""
         assert isinstance(ei, tuple)
-        told = (
-            "".join(traceback.format_list(traceback.extract_tb(error.__traceback__))) + _one_line(_told(error))
-            for error in _with_causes(ei[1], set())
-        )
-        return "\nafter, or because of:\n".join(told)
+        return places(ei[1]) if ei[1] is not None else ""
 
 
 def _argument(value: object) -> object:
-    if isinstance(value, BaseException):
-        return _told(value)
-    if isinstance(value, str) and not _PLAIN.fullmatch(value):
-        return json.dumps(value[:_LINE_CHARS_MAX])
+    cls = type(value)
+    if issubclass(cls, BaseException):
+        return kind(value)  # type: ignore[arg-type]
+    if issubclass(cls, str) and not _PLAIN.fullmatch(value):  # type: ignore[call-overload]
+        return json.dumps(value[:_LINE_CHARS_MAX])  # type: ignore[index]
     return value
-
-
-def _told(error: BaseException) -> str:
-    """Its kind, and its words where these are ours or the system's: those of others may quote what was said."""
-    kind = type(error).__name__
-    if isinstance(error, ProviderFailed):
-        return f"{kind}: {error.code}"
-    return f"{kind}: {error}" if isinstance(error, (ClewError, OSError, sqlite3.Error)) else kind
-
-
-def _with_causes(error: BaseException | None, seen: set[int]) -> Iterator[BaseException]:
-    if error is None or id(error) in seen:
-        return
-    seen.add(id(error))
-    yield error
-    if isinstance(error, BaseExceptionGroup):
-        for inner in error.exceptions:
-            yield from _with_causes(inner, seen)
-    yield from _with_causes(error.__cause__ or (None if error.__suppress_context__ else error.__context__), seen)
-
-
-def _one_line(text: str) -> str:
-    return text if text.isascii() and text.isprintable() else text.encode("unicode_escape").decode()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -56,6 +57,8 @@ def replay(
         return
     if start != 1 or tools != "recorded" or url is not None:
         raise Misconfigured("--from, --tools and --url go with --with, which says what is to be otherwise")
+    if math.isnan(speed):
+        raise Misconfigured("--speed is nan; write a number, such as 2 for twice as fast")
     with open_log(store) as log:
         play(log, run_id, speed=speed, by_hand=step, breaks=breaks or [], as_json=as_json)
 

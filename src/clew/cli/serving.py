@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import gc
 import signal
 import socket
@@ -16,7 +17,9 @@ import uvloop
 from clew import tokens
 from clew.cli.common import StoreOption, console, safe
 from clew.cli.configuration import print_configuration
+from clew.cli.connections import Connection, tell_peers
 from clew.cli.log_lines import LogLines, log_lines
+from clew.cli.unhandled import tell_of_loop
 from clew.engine.engine import Engine
 from clew.engine.failure_log import FailureLog
 from clew.engine.windows import prompt_window
@@ -116,6 +119,7 @@ def work(
 async def _work(engine: Engine, lines: LogLines) -> None:
     """Until a signal comes; a second one does not wait for what is under way."""
     told = asyncio.Event()
+    asyncio.get_running_loop().set_exception_handler(tell_of_loop)
     for signal_number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(signal_number, told.set)
     await engine.start()
@@ -151,6 +155,8 @@ def run_server(settings: Settings, lines: LogLines) -> None:
     print_configuration(settings)
     config = uvicorn.Config(
         make_app(engine),
+        http=Connection,
+        ws="none",
         # What it logs itself goes where everything else does.
         log_config=None,
         log_level="warning",
@@ -160,6 +166,7 @@ def run_server(settings: Settings, lines: LogLines) -> None:
         timeout_graceful_shutdown=_GRACE_SECONDS,
         h11_max_incomplete_event_size=16_384,
     )
+    tell_peers()
     _keep_memory_still()
     _Server(config, engine, lines).run(sockets=[listening])
 
@@ -178,6 +185,10 @@ class _Server(uvicorn.Server):
         super().__init__(config)
         self._engine = engine
         self._lines = lines
+
+    async def serve(self, sockets: list[socket.socket] | None = None) -> None:
+        asyncio.get_running_loop().set_exception_handler(tell_of_loop)
+        await super().serve(sockets)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._engine.begin_to_stop()
@@ -200,9 +211,9 @@ def _listen(settings: Settings) -> socket.socket:
         listening.bind((settings.host, settings.port))
     except OSError as error:
         listening.close()
-        raise Misconfigured(
-            f"cannot listen on {settings.host}:{settings.port} ({error.strerror}); take another --port"
-        ) from error
+        # What is wrong is the port only where somebody has it, or may not have it.
+        wrong = "take another --port" if error.errno in (errno.EADDRINUSE, errno.EACCES) else "check --host"
+        raise Misconfigured(f"cannot listen on {settings.host}:{settings.port} ({error.strerror}); {wrong}") from error
     listening.set_inheritable(True)
     return listening
 

@@ -8,12 +8,12 @@ from functools import partial
 from typing import Any, get_args
 
 from clew.engine.counting import text_tokens
-from clew.engine.error_text import told
 from clew.engine.foreign_code import Failure, ForeignCall
 from clew.engine.hand import Hand
 from clew.engine.tools import Probe, Result, ServerTool, ToolCallInfo, written
 from clew.errors import NotInDoubt
 from clew.events.tool import SettledOutcome, ToolCalled
+from clew.faults import places
 from clew.rules.commands import DoubtTool, FinishTool, SettleTool, StartTool
 from clew.rules.state import BY_POLICY, BY_PROBE, ActiveRun, OpenCall
 from clew.rules.told import started_in_vain
@@ -151,8 +151,8 @@ async def _ask_probe(tool: ServerTool, probe: Probe, key: str) -> tuple[SettledO
     asked = ForeignCall(name, lambda: partial(probe, key), partial(_said, tool), tool.timeout_seconds)
     found = await asked.outcome(in_loop=inspect.iscoroutinefunction(probe))
     if isinstance(found, Failure):
-        why = "it did not answer in time" if found.error is None else told(found.error)
-        logger.warning("%s failed, so a person is to settle the call: %s", name, why)
+        why = places(TimeoutError() if found.error is None else found.error)
+        logger.warning("%s failed, so a person is to settle the call\n%s", name, why)
         return None
     return found
 

@@ -20,6 +20,7 @@ from clew.engine.worker import Worker
 from clew.errors import StoreLost
 from clew.events.base import Event, Recorded
 from clew.events.run import Truncation
+from clew.faults import places
 from clew.feed import Feed
 from clew.log import Log
 from clew.log.signals import Signals
@@ -132,4 +133,4 @@ class Engine:
 
 def _tell_of_an_end(task: asyncio.Task[None]) -> None:
     if not task.cancelled() and (error := task.exception()) is not None:
-        logger.critical("a part of the engine ended; restart this process", exc_info=error)
+        logger.critical("a part of the engine ended; restart this process\n%s", places(error))

@@ -19,7 +19,7 @@ from types import coroutine
 from typing import Any, Generic, Literal, TypeAlias, TypeVar
 from weakref import WeakKeyDictionary
 
-from clew.engine.error_text import told
+from clew.faults import places
 
 logger = logging.getLogger(__name__)
 
@@ -153,7 +153,7 @@ def _close(steps: Coroutine[Any, Any, Any]) -> None:
     except BaseException as error:
         # It goes on even so, or fails as it ends. It is not run again; it is kept, as Python would else close it again.
         _never_resumed.append(steps)
-        logger.warning("an abandoned coroutine could not be closed: %s", told(error))
+        logger.warning("an abandoned coroutine could not be closed\n%s", places(error))
 
 
 _never_resumed: list[Coroutine[Any, Any, Any]] = []

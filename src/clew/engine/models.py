@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import TypeVar
+from urllib.parse import urlsplit
 
 from clew.errors import NoSuchProvider
-from clew.settings import PROVIDER_NAMES, key_setting, url_setting
+from clew.settings import OPENAI_URL, PROVIDER_NAMES, key_setting, url_setting
 
 P = TypeVar("P")
 
@@ -39,4 +40,11 @@ def check_provider(provider: str, asked: str, providers: Mapping[str, P], where:
         where=where,
         key_setting=key_setting(provider),
         url_setting=url_setting(provider),
+        openai_elsewhere=_is_elsewhere(providers.get("openai")),
     )
+
+
+def _is_elsewhere(openai: object) -> bool:
+    """Whether it is called at a server of the operator's."""
+    origin = getattr(openai, "origin", None)
+    return origin is not None and origin != urlsplit(OPENAI_URL).netloc

@@ -17,12 +17,13 @@ from contextlib import asynccontextmanager
 from clew.engine.claiming import Claims
 from clew.engine.driving import drive
 from clew.engine.ending import end
-from clew.engine.error_text import told, traced
+from clew.engine.error_text import told
 from clew.engine.hand import Driving, Hand
 from clew.errors import ClewError, StaleFence, StoreFailed, StoreLost
 from clew.events.base import Event, Recorded
 from clew.events.run import RunCancelled, RunCancelRequested, RunExpired, RunQueued
 from clew.events.tool import ToolConfirmed, ToolReturned, ToolSettled
+from clew.faults import places
 from clew.rules.commands import ExpireRun
 from clew_projections import run_board
 
@@ -131,7 +132,7 @@ class Worker:
                 if _ends_us(error):
                     raise
                 # A fault of ours must not leave the thread locked: the run ends, and says what happened.
-                logger.error("run %s broke off\n%s", hand.run_id, traced(error))
+                logger.error("run %s broke off\n%s", hand.run_id, places(error))
                 return await self._break_off(hand, error)
 
     async def _break_off(self, hand: Hand, error: BaseException) -> None:
@@ -156,7 +157,7 @@ class Worker:
         self._faults[run_id] += 1
         left_alone = self._faults[run_id] >= _FAULTS_MAX
         then = "it is left alone until something happens to it" if left_alone else "it is tried again"
-        logger.error("run %s %s; %s\n%s", run_id, what, then, traced(error))
+        logger.error("run %s %s; %s\n%s", run_id, what, then, places(error))
 
     async def _sweep_for_ever(self) -> None:
         while True:
@@ -227,4 +228,4 @@ async def _kept_up(what: str) -> AsyncIterator[None]:
     except ClewError as why:
         logger.error("%s; it is tried again: %s", what, why)
     except Exception as error:
-        logger.error("%s; it is tried again\n%s", what, traced(error))
+        logger.error("%s; it is tried again\n%s", what, places(error))

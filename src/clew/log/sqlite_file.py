@@ -5,11 +5,12 @@ from __future__ import annotations
 import fcntl
 import os
 import sqlite3
+import stat
 import struct
 from contextlib import closing
 from pathlib import Path
 
-from clew.errors import NewerStore, NotOurs, StoreLocked
+from clew.errors import NewerStore, NoPlace, NotOurs, StoreLocked
 from clew.log.migrations import newest_migration
 
 APPLICATION_ID = int.from_bytes(b"Clew", "big")
@@ -19,6 +20,9 @@ _MAGIC = b"SQLite format 3\x00"
 def refuse_strangers(path: Path, *, writing: bool) -> None:
     """Whether the file is one of ours, judged from its first bytes, so that a stranger's is not touched."""
     try:
+        mode = path.stat().st_mode
+        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+            raise NotOurs(path=str(path), why="it is a device or a pipe, which keeps nothing")
         with path.open("rb") as file:
             head = file.read(100)
     except FileNotFoundError:
@@ -29,6 +33,8 @@ def refuse_strangers(path: Path, *, writing: bool) -> None:
         raise NotOurs(path=str(path), why="it is a folder") from None
     except PermissionError:
         raise NotOurs(path=str(path), why="it may not be read by this user") from None
+    except OSError as error:
+        raise NotOurs(path=str(path), why=error.strerror or str(error)) from None
     if not head:
         return
     if len(head) < 100 or head[:16] != _MAGIC:
@@ -62,7 +68,7 @@ def take_lock(path: Path) -> int:
         path.parent.mkdir(parents=True, exist_ok=True)
         lock = os.open(lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
-        raise NotOurs(path=str(path), why=f"it cannot be written: {error.strerror}") from None
+        raise NoPlace(path=str(path), why=error.strerror or str(error)) from None
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:

@@ -62,6 +62,8 @@ def known_signer(store: str, given: Path | None) -> Signer | None:
 
 
 def _read(path: Path) -> Ed25519PrivateKey:
+    if path.is_dir():
+        raise Misconfigured(f"{path} is a folder; name a file for the key that signs checkpoints")
     if path.stat().st_mode & 0o007:
         raise Misconfigured(f"{path} signs checkpoints and everybody may use it; `chmod 600 {path}`")
     try:

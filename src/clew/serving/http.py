@@ -89,12 +89,15 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """`content` None is an answer without a body. `refusal` is what is logged of one that is an error."""
+    """`content` None is an answer without a body. `refusal` is what is logged of one that is an error, and `is_ours`
+    not set where what went wrong, went wrong elsewhere.
+    """
 
     content: Any
     status: int = 200
     headers: tuple[Header, ...] = ()
     refusal: str = ""
+    is_ours: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +181,8 @@ class Endpoint:
         except Exception as error:
             answer = self._manners.to_answer(error, call)
             request.refusal = answer.refusal
-            if answer.status >= 500:
+            request.is_ours = answer.is_ours
+            if answer.status >= 500 and answer.is_ours:
                 note_fault(request, error)
         common = self._manners.headers(request.id, request.started)
         if isinstance(answer, Stream):

@@ -8,27 +8,25 @@ from __future__ import annotations
 
 import itertools
 import logging
-import re
+import sys
 import time
 from collections.abc import Awaitable
 from typing import Any
-from urllib.parse import quote
 
 from starlette.routing import Router
 from starlette.types import Message, Receive, Scope, Send
 
 from clew.errors import ClewError, ProviderFailed
+from clew.faults import Places, kind, places
 from clew.ids import new_id
+from clew.serving.known_words import HIDDEN, shown_path, shown_place, words_of
 
 logger = logging.getLogger(__name__)
 
-_PATH_CHARS_MAX = 200
-_PLAIN = re.compile(rb"[!-~]{1,%d}" % _PATH_CHARS_MAX)
+_METHODS = frozenset(("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS", "TRACE", "CONNECT"))
 # What is asked for again and again by whoever watches over the server.
 _WATCHED = b"/healthz"
 _KEY = "clew.request"
-# How a place in a request looks. What looks otherwise was chosen by the client, and may be anything.
-_PLACE = re.compile(r"[\w.\[\]*-]{1,100}", re.ASCII)
 
 # A request's id needs no randomness of its own, and randomness costs a system call.
 _PROCESS = new_id("req").encode()
@@ -38,10 +36,23 @@ _requests = itertools.count(1)
 class Request:
     """What is told of one request. `refusal` is the type and the code of an error and where it is, without its message.
 
-    `error` is set where the fault is ours. `id_sent`: its endpoint sends the id in a header of its own.
+    `error` is set where the fault is ours, and `is_ours` not where somebody else's is why there is no answer.
+    `id_sent`: its endpoint sends the id in a header of its own. `words` are those that may be in its path.
     """
 
-    __slots__ = ("ended", "error", "id", "id_sent", "method", "path", "refusal", "started", "status")
+    __slots__ = (
+        "ended",
+        "error",
+        "id",
+        "id_sent",
+        "is_ours",
+        "method",
+        "path",
+        "refusal",
+        "started",
+        "status",
+        "words",
+    )
 
     def __init__(self, scope: Scope) -> None:
         self.id = b"%b%08x" % (_PROCESS, next(_requests))
@@ -52,33 +63,30 @@ class Request:
         self.status = 0
         self.refusal = ""
         self.error: BaseException | None = None
+        self.is_ours = True
         self.id_sent = False
+        self.words: frozenset[str] = frozenset()
 
     @property
     def level(self) -> int:
         if self.status >= 500:
-            return logging.ERROR
+            return logging.ERROR if self.is_ours else logging.WARNING
         return logging.DEBUG if self.path == _WATCHED else logging.INFO
 
     def __str__(self) -> str:
         status = str(self.status) if self.status else "-"
         milliseconds = (self.ended - self.started) * 1_000
         refusal = f" {self.refusal}" if self.refusal else ""
-        return f"{self.method[:20]} {self._path()} {status} {milliseconds:.1f} ms {self.id.decode()}{refusal}"
-
-    def _path(self) -> str:
-        if _PLAIN.fullmatch(self.path):
-            return self.path.decode()
-        # What was sent percent-encoded is left so, and what should have been is now.
-        path = quote(self.path, safe="/%:@!$&'()*+,;=~")
-        return path if len(path) <= _PATH_CHARS_MAX else f"{path[: _PATH_CHARS_MAX - 3]}..."
+        method = self.method if self.method in _METHODS else HIDDEN
+        path = shown_path(self.path, self.words)
+        return f"{method} {path} {status} {milliseconds:.1f} ms {self.id.decode()}{refusal}"
 
 
 def refusal(type: str, code: str | None = None, place: str | None = None) -> str:
     """What is told of an error. `place` is where a request is wrong."""
     found = [type, *([code] if code else [])]
     if place:
-        found.append(f"at {place if _PLACE.fullmatch(place) else '?'}")
+        found.append(f"at {shown_place(place)}")
     return " ".join(found)
 
 
@@ -87,7 +95,7 @@ def note_fault(request: Request, error: Exception) -> None:
     if isinstance(error, ProviderFailed):
         request.refusal = error.code
     elif isinstance(error, ClewError):
-        request.refusal = f"{type(error).__name__}: {error}"
+        request.refusal = kind(error)
     else:
         request.error = error
 
@@ -105,12 +113,14 @@ class RequestLog:
 
     def __init__(self, router: Router) -> None:
         self.router = router
+        self._words = words_of(router.routes)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
-            await self.router(scope, receive, send)
+            await self._live(scope, receive, send)
             return
         request = request_of(scope)
+        request.words = self._words
 
         def sending(message: Message) -> Awaitable[Any]:
             if message["type"] == "http.response.start":
@@ -125,10 +135,23 @@ class RequestLog:
             request.ended = time.perf_counter()
             _tell(request)
 
+    async def _live(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """From start to end. Why either failed is told here: the router would send all the words of the error."""
+
+        def sending(message: Message) -> Awaitable[Any]:
+            if message["type"].endswith(".failed"):
+                error = sys.exception()
+                when = "start" if message["type"] == "lifespan.startup.failed" else "end as it should"
+                logger.critical(f"the server could not {when}\n%s", places(error) if error is not None else Places())
+                message["message"] = ""
+            return send(message)
+
+        await self.router(scope, receive, sending)
+
 
 def _tell(request: Request) -> None:
     level, error = request.level, request.error
     if logger.isEnabledFor(level):
         # `logger.log` would look for who calls it, which is always this and takes a third of the time.
-        where = (type(error), error, error.__traceback__) if error is not None else None
+        where = (type(error), error, None) if error is not None else None
         logger.handle(logging.LogRecord(logger.name, level, __file__, 0, "%s", (request,), where))

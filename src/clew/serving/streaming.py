@@ -12,6 +12,7 @@ from clew import exact_json
 from clew.bus import Heard
 from clew.engine.engine import Engine
 from clew.events.base import Recorded
+from clew.faults import places
 
 _PAGE_EVENTS = 256
 
@@ -75,7 +76,7 @@ async def run_frames(
         # The process ends, or the client did not keep up: it may come again.
         yield grammar.retry
     except Exception as error:
-        logger.exception("a stream of %s broke off", thread_id)
+        logger.error("a stream of %s broke off\n%s", thread_id, places(error))
         yield grammar.broken(error)
 
 

@@ -110,6 +110,31 @@ def test_a_parameter_that_is_wrong_is_told(path: str, where: list[str], http: ht
     assert places(http.get(path)) == [where]
 
 
+ELSEWHERE: list[tuple[dict[str, Any], list[str]]] = [
+    ({"type": "image_url", "image_url": "file-nope"}, ["image_url"]),
+    ({"type": "image_url", "image_url": {"url": "cat.png"}}, ["image_url", "url"]),
+    ({"type": "document_url", "document_url": "file-x"}, ["document_url"]),
+    ({"type": "document_url", "document_url": ""}, ["document_url"]),
+]
+
+
+@pytest.mark.parametrize(("chunk", "where"), ELSEWHERE)
+def test_an_id_is_no_url(chunk: dict[str, Any], where: list[str], http: httpx2.Client) -> None:
+    inputs = [{"role": "user", "content": [{"type": "text", "text": "Look:"}, chunk]}]
+    before = http.get("/conversations").json()
+    answer = http.post("/conversations", json={"model": "echo", "inputs": inputs})
+    assert places(answer) == [["body", "inputs", 0, "content", 1, *where]]
+    assert answer.json()["detail"][0]["type"] == "url_parsing"
+    assert http.get("/conversations").json() == before
+
+
+def test_urls_and_content_itself_are_taken(http: httpx2.Client) -> None:
+    for url in ("http://x/a.png", "HTTPS://x/a.png", "data:image/png;base64,AAAA", "QUJD" * 30, "gs://bucket/a.png"):
+        for chunk in ({"type": "image_url", "image_url": url}, {"type": "document_url", "document_url": url}):
+            inputs = [{"role": "user", "content": [chunk]}]
+            assert http.post("/conversations", json={"model": "echo", "inputs": inputs}).status_code == 200, chunk
+
+
 def test_versions_and_aliases_must_be_given(http: httpx2.Client) -> None:
     agent = http.post("/agents", json={"model": "echo", "name": "A"}).json()["id"]
     assert places(http.patch(f"/agents/{agent}/version")) == [["query", "version"]]

@@ -41,12 +41,16 @@ _TYPES = {
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """An error on the wire. `retry` tells the SDKs whether to try again by themselves; None leaves it to them."""
+    """An error on the wire. `retry` tells the SDKs whether to try again by themselves; None leaves it to them.
+
+    `is_ours`: whether a fault of this server is why.
+    """
 
     status: int
     message: str
     details: JsonObject | None = None
     retry: bool | None = None
+    is_ours: bool = True
 
     def body(self, request_id: str) -> JsonObject:
         error: JsonObject = {"type": _TYPES[self.status], "message": self.message}
@@ -141,7 +145,7 @@ _ERRORS: dict[type[ClewError], Callable[[Any], Fault]] = {
     Conflict: lambda _: Fault(500, "Internal server error", retry=True),
     StoreFailed: lambda _: Fault(500, "Internal server error", retry=True),
     StoreLost: lambda error: Fault(529, str(error)),
-    Leaving: lambda error: Fault(529, str(error), retry=True),
+    Leaving: lambda error: Fault(529, str(error), retry=True, is_ours=False),
     ClewError: lambda _: Fault(500, "Internal server error"),
 }
 
@@ -161,4 +165,5 @@ _RUN_FAULTS = {"rate_limit_exceeded": 429, "invalid_prompt": 400, "timeout": 504
 
 def of_failed_run(code: str | None, message: str | None) -> Fault:
     """A run that failed has been tried again as often as makes sense."""
-    return Fault(_RUN_FAULTS.get(code or "", 500), message or "Internal server error", retry=False)
+    status = _RUN_FAULTS.get(code or "", 500)
+    return Fault(status, message or "Internal server error", retry=False, is_ours=False)

@@ -28,7 +28,8 @@ class AnthropicManners(Manners):
         fault = fault_of(error)
         repeatable = b"idempotency-key" in call.headers
         headers = _retry_headers(fault, call.scope["method"], repeatable)
-        return Answer(fault.body(call.request_id.decode()), fault.status, headers, fault.refusal)
+        body = fault.body(call.request_id.decode())
+        return Answer(body, fault.status, headers, fault.refusal, is_ours=fault.is_ours)
 
     def rejection(self, error: ValidationError) -> Exception:
         """One fault is told of at a time: the first."""

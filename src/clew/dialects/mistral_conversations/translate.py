@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,6 +15,7 @@ from clew.dialects.mistral_conversations.requests import (
     Chunk,
     CompletionArgs,
     ContentIn,
+    DocumentUrlChunk,
     Entry,
     FileChunk,
     FunctionCall,
@@ -38,6 +40,9 @@ from clew.ids import new_id
 from clew.rules.parts import NewCall, NewItem, NewMessage, NewResult
 
 _INPUTS = ("body", "inputs")
+_URL = re.compile(r"\s*[A-Za-z][A-Za-z0-9+.-]*:")
+# No id is as long as this.
+_CONTENT = re.compile(r"[A-Za-z0-9+/_\s-]{64,}={0,2}\s*")
 
 
 def entries(inputs: Inputs | None) -> list[Entry]:
@@ -168,11 +173,20 @@ def _part(given: Chunk, loc: Loc) -> Part:
     if isinstance(given, ImageUrlChunk):
         url = given.image_url
         if isinstance(url, str):
-            return Image(type="image", url=url)
-        return Image(type="image", url=url.url, detail=url.detail)
+            return Image(type="image", url=_url(url, (*loc, "image_url")))
+        return Image(type="image", url=_url(url.url, (*loc, "image_url", "url")), detail=url.detail)
+    if isinstance(given, DocumentUrlChunk):
+        _url(given.document_url, (*loc, "document_url"))
     if isinstance(given, (FileChunk, ToolFileChunk)) and not file_exists(given.file_id):
         raise wrong((*loc, "file_id"), f"No file has the id {given.file_id!r}.", "not_found")
     return Other(type="other", provider=OWN, block=exact_json.dumps(given.model_dump(exclude_unset=True)).decode())
+
+
+def _url(given: str, loc: Loc) -> str:
+    """As it is, if it may be one, or the content itself in base 64. Raises `Rejected`: an id, or a name, is neither."""
+    if not _URL.match(given) and not _CONTENT.fullmatch(given):
+        raise wrong(loc, "Input should be a valid URL, or a data URL", "url_parsing")
+    return given
 
 
 # Tools, and how answers are made

@@ -98,7 +98,8 @@ def _no_strategy(error: NoSuchStrategy) -> Fault:
 
 
 def _no_provider(error: NoSuchProvider) -> Fault:
-    return Fault(400, _sentence(str(error)), param=error.where, code="provider_not_configured")
+    message = f"Invalid '{error.where}': '{error.asked}' {error.why}."
+    return Fault(400, message, param=error.where, code="provider_not_configured")
 
 
 def _past_is_read_only(error: PastIsReadOnly) -> Fault:
@@ -110,6 +111,9 @@ def _past_is_read_only(error: PastIsReadOnly) -> Fault:
 
 
 def _sentence(why: str) -> str:
+    """A name with `_` in it stays as it is written."""
+    if "_" in why.partition(" ")[0]:
+        return f"{why}."
     return f"{why[:1].upper()}{why[1:]}."
 
 
