@@ -201,6 +201,17 @@ def test_an_error_in_which_nothing_is_said_is_none(kind: Kind) -> None:
         assert kind.answer(json_reply(whole), kind.plain).text == "Hi"
 
 
+def test_a_chunk_that_says_that_all_is_well_is_no_error() -> None:
+    fine = [
+        {"code": 200, "message": "ok"},
+        {"code": "0", "message": "Success"},
+        {"message": "hello"},
+        {"success": True},
+    ]
+    for kind in (OPENAI, MISTRAL):
+        assert kind.answer(kind.streamed(*fine, *kind.begun, *fine, *kind.ended), kind.stream).text == "Hel"
+
+
 def test_what_a_failed_attempt_has_counted_is_told() -> None:
     usage = {"prompt_tokens": 11, "completion_tokens": 3, "total_tokens": 14}
     for kind in (OPENAI, MISTRAL):

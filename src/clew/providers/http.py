@@ -36,6 +36,8 @@ _MEANINGS: tuple[tuple[tuple[str, ...], str, bool], ...] = (
     (("rate_limit_exceeded", "rate_limit_error"), "rate_limit_exceeded", True),
     (("timeout_error",), "timeout", True),
 )
+# Codes of what is no error.
+_FINE = frozenset(("none", "", "0", "200", "ok", "success"))
 
 
 def nonsense(who: str, what: str) -> ProviderFailed:
@@ -174,8 +176,8 @@ def error_of(chunk: dict[str, Any]) -> Any:
         error = holder.get("error") if isinstance(holder, dict) else None
         if any(error.values()) if isinstance(error, dict) else error:
             return error
-    if choices is None and isinstance(chunk.get("message"), str) and chunk.get("code"):
-        # As DashScope and FastAPI-like gateways have it.
+    if choices is None and isinstance(chunk.get("message"), str) and str(chunk.get("code")).lower() not in _FINE:
+        # As DashScope and many gateways have it.
         return chunk
     if chunk.get("success") is False:
         # As Cloudflare has it.
