@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
@@ -17,7 +17,9 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from clew.engine.tools import Result, ServerTool, Toolbox, ToolCallInfo, load_tools
+from clew.engine.foreign_loop import Apart, Here
+from clew.engine.tool_modules import load_tools
+from clew.engine.tools import Result, ServerTool, Toolbox, ToolCallInfo
 from clew.errors import Misconfigured
 from clew.events.tool import ToolFailed, ToolReturned
 from clew.log import codec
@@ -32,8 +34,19 @@ INFO = ToolCallInfo("thread_1", "run_1", "call_1", "run_1_call_1", 1)
 _LIMIT_SECONDS = 20
 
 
+_boxes = [Toolbox()]
+
+
+@pytest.fixture(autouse=True, params=["in the same event loop", "in one apart"])
+def box(request: pytest.FixtureRequest) -> Iterator[None]:
+    """What is true of a library, whose tools run in the event loop of its user, is true of a server."""
+    _boxes.append(Toolbox((), Here() if request.param == "in the same event loop" else Apart()))
+    yield
+    asyncio.run(_boxes.pop().close())
+
+
 async def made(called: ServerTool, arguments: str = "{}") -> Result:
-    return await asyncio.wait_for(Toolbox().execute(called, arguments, INFO), _LIMIT_SECONDS)
+    return await asyncio.wait_for(_boxes[-1].execute(called, arguments, INFO), _LIMIT_SECONDS)
 
 
 def call(function: Callable[..., Any] | ServerTool, arguments: str = "{}", **declared: Any) -> Result:

@@ -5,8 +5,11 @@ from __future__ import annotations
 import re
 import traceback
 from collections.abc import Callable
+from typing import TypeGuard, TypeVar
 
 from pydantic import ValidationError
+
+T = TypeVar("T")
 
 TEXT_CHARS_MAX = 500
 _TRACE_CHARS_MAX = 20_000
@@ -39,8 +42,19 @@ def told_faults(error: ValidationError) -> str:
     return "; ".join(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors())
 
 
+def is_a(value: object, kind: type[T]) -> TypeGuard[T]:
+    """Whether somebody else's value is of that kind. `isinstance` asks the value for its class, which runs its code."""
+    return issubclass(type(value), kind)
+
+
+def cause_of(error: BaseException) -> BaseException | None:
+    """What is raised with `from`; a class of others may have anything in the place of `__cause__`."""
+    cause: BaseException | None = BaseException.__dict__["__cause__"].__get__(error)
+    return cause
+
+
 def _text_of(error: BaseException) -> str:
-    return told_faults(error) if isinstance(error, ValidationError) else str(error)
+    return told_faults(error) if is_a(error, ValidationError) else str(error)
 
 
 def _made(make: Callable[[], str], chars_max: int = TEXT_CHARS_MAX) -> str | None:
