@@ -124,6 +124,35 @@ def test_a_pure_call_with_which_the_process_ended_five_times_fails_and_the_model
     told(work)
 
 
+def test_a_pure_call_of_a_tool_that_is_gone_after_the_process_ended_fails_and_the_model_is_told() -> None:
+    async def work(here: House) -> None:
+        deadly = Deadly(here)
+        run_id = await deadly.queue()
+        await deadly.die(run_id, 1)
+        await drive(Hand(here.driving("has no tools", toolbox=Toolbox()), here.thread_id, run_id))
+        [failed] = here.of(run_id, ToolFailed)
+        assert results(here) == [failed.output] == ["the tool look is not available on this server any more"]
+        assert here.of(run_id, RunCompleted)
+
+    told(work)
+
+
+@pytest.mark.parametrize("effect", ["idempotent", "once"])
+def test_a_call_that_may_have_done_something_is_in_doubt_where_its_tool_is_gone(effect: Effect) -> None:
+    async def work(here: House) -> None:
+        deadly = Deadly(here, effect)
+        run_id = await deadly.queue()
+        await deadly.die(run_id, 1)
+        await drive(Hand(here.driving("has no tools", toolbox=Toolbox()), here.thread_id, run_id))
+        [doubt] = here.of(run_id, ToolInDoubt)
+        assert doubt.reason.endswith("and the tool is not available on this server any more")
+        await deadly.settle(run_id, "happened")
+        await drive(Hand(here.driving("has no tools", toolbox=Toolbox()), here.thread_id, run_id))
+        assert here.of(run_id, RunCompleted)
+
+    told(work)
+
+
 def test_a_call_that_four_deployments_hit_returns() -> None:
     async def work(here: House) -> None:
         deadly = Deadly(here)

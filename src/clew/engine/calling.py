@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any, get_args
 
 from clew.engine.counting import text_tokens
-from clew.engine.error_text import is_a, told
+from clew.engine.error_text import is_a, kind_of
 from clew.engine.foreign_code import ForeignCall, Unanswered, makes_coroutines
 from clew.engine.hand import Hand
 from clew.engine.tools import Probe, Result, ServerTool, ToolCallInfo, written
@@ -154,7 +154,7 @@ async def _ask_probe(hand: Hand, tool: ServerTool, probe: Probe, key: str) -> tu
         f"the probe of {tool.name}",
         lambda: partial(probe, key),
         partial(_said, tool),
-        lambda _, error: told(error),
+        lambda _, error: str(error) if type(error) is _NoAnswer else kind_of(error),
         tool.timeout_seconds,
     )
     found = await asked.outcome(in_loop=makes_coroutines(probe), home=hand.of.toolbox.home)
@@ -165,15 +165,19 @@ async def _ask_probe(hand: Hand, tool: ServerTool, probe: Probe, key: str) -> tu
     return None
 
 
+class _NoAnswer(Exception):
+    """What a probe returned is no answer; the text says why."""
+
+
 def _said(tool: ServerTool, returned: Any) -> tuple[SettledOutcome, str]:
-    """Raises `ValueError` for what is no answer of a probe."""
+    """Raises `_NoAnswer` for what is none, and whatever the answer raises."""
     said, output = returned
     outcomes: tuple[SettledOutcome, ...] = get_args(SettledOutcome)
     outcome = next((one for one in outcomes if one == said), None)
     if outcome is None:
-        raise ValueError(f"a probe says one of {', '.join(outcomes)}")
+        raise _NoAnswer(f"a probe says one of {', '.join(outcomes)}")
     if not is_a(output, str):
-        raise ValueError(f"the output that a probe tells is a text, and not a {type(output).__name__}")
+        raise _NoAnswer(f"the output that a probe tells is a text, and not a {type(output).__name__}")
     return outcome, written(tool, output).output
 
 

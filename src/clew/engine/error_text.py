@@ -19,11 +19,15 @@ _NOT_STORABLE = re.compile("[\x00\ud800-\udfff]")
 
 def told(error: BaseException) -> str:
     """The error's class and text. Never raises, though the error's own methods may."""
-    name = _made(lambda: type(error).__name__) or "an error without a name"
-    text = _made(lambda: _text_of(error))
+    name, text = kind_of(error), _made(lambda: _text_of(error))
     if text is None:
         return storable(f"{name}, whose text cannot be written")
     return storable(f"{name}: {text}" if text else name)
+
+
+def kind_of(error: BaseException) -> str:
+    """The error's class, for the log: the text of somebody else's error may quote what was said."""
+    return _made(lambda: type(error).__name__) or "an error without a name"
 
 
 def traced(error: BaseException) -> str:

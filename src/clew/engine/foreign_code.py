@@ -23,7 +23,7 @@ from types import CoroutineType, FunctionType, GeneratorType, MethodType, corout
 from typing import Any, Generic, Literal, TypeAlias, TypeVar
 from weakref import WeakKeyDictionary
 
-from clew.engine.error_text import told
+from clew.engine.error_text import kind_of
 from clew.engine.foreign_loop import GRACE_SECONDS, Begun, Here, Home
 
 logger = logging.getLogger(__name__)
@@ -264,7 +264,7 @@ def _close(steps: Coroutine[Any, Any, Any]) -> None:
     except BaseException as error:
         # It goes on even so, or fails as it ends. It is not run again; it is kept, as Python would else close it again.
         _never_resumed.append(steps)
-        logger.warning("an abandoned coroutine could not be closed: %s", told(error))
+        logger.warning("an abandoned coroutine could not be closed: %s", kind_of(error))
 
 
 _never_resumed: list[Coroutine[Any, Any, Any]] = []

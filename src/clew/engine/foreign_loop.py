@@ -16,7 +16,7 @@ from collections.abc import Callable, Coroutine
 from contextvars import Context
 from typing import Any, Protocol
 
-from clew.engine.error_text import told
+from clew.engine.error_text import kind_of
 
 logger = logging.getLogger(__name__)
 
@@ -167,7 +167,7 @@ class _Loop:
             try:
                 self._loop.close()
             except Exception as error:
-                logger.warning("the event loop of the tools could not be closed: %s", told(error))
+                logger.warning("the event loop of the tools could not be closed: %s", kind_of(error))
 
     def _go_on(self) -> str:
         """Run the loop until we end it, whatever code of others does to it. Returns why it does not go on."""
@@ -175,10 +175,10 @@ class _Loop:
             try:
                 self._loop.run_forever()
             except (SystemExit, KeyboardInterrupt) as error:
-                logger.warning("something in the event loop of the tools tried to end the process: %s", told(error))
+                logger.warning("something in the event loop of the tools tried to end the process: %s", kind_of(error))
             except BaseException as error:
-                logger.error("the event loop of the tools broke: %s", told(error))
-                return f"the event loop that it was in broke: {told(error)}"
+                logger.error("the event loop of the tools broke: %s", kind_of(error))
+                return f"the event loop that it was in broke: {kind_of(error)}"
             if self._over:
                 return "the event loop that it was in was ended"
         logger.error("the event loop of the tools was ended %d times; the next call gets another", _EXITS_MAX)
