@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sys
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, NoReturn
 
 import clew
@@ -69,6 +71,34 @@ async def leaves_a_callback_that_cancels_all_tasks() -> str:
     return "left"
 
 
+async def leaves_another_way_to_make_tasks() -> str:
+    asyncio.get_running_loop().set_task_factory(lambda *_, **__: sys.exit("no task"))
+    return "left"
+
+
+async def leaves_a_callback_that_breaks_the_loop() -> str:
+    loop: Any = asyncio.get_running_loop()
+    loop.call_later(0.01, loop._selector.close)
+    return "left"
+
+
+def closes_the_loop_from_a_thread() -> Awaitable[str]:
+    async def stop() -> str:
+        loop = asyncio.get_running_loop()
+
+        def close() -> None:
+            while not loop.is_closed():
+                # It runs, or is closed already.
+                with contextlib.suppress(Exception):
+                    loop.call_soon_threadsafe(loop.stop)
+                    loop.close()
+
+        threading.Thread(target=close, daemon=True).start()
+        return "left"
+
+    return stop()
+
+
 async def leaves_a_callback_that_exits_for_ever() -> str:
     """The loop cannot go on after it."""
 
@@ -88,8 +118,11 @@ LEFT: list[Callable[[], Any]] = [
     leaves_a_task_that_does_not_end,
     stops_the_loop,
     leaves_a_callback_that_cancels_all_tasks,
+    leaves_another_way_to_make_tasks,
     leaves_a_callback_that_exits_for_ever,
 ]
+# A loop after these cannot even be closed.
+BROKEN: list[Callable[[], Any]] = [leaves_a_callback_that_breaks_the_loop, closes_the_loop_from_a_thread]
 
 
 @clew.tool(effect="pure", timeout_seconds=0.5)
@@ -115,4 +148,4 @@ async def looks() -> str:
     return "seen"
 
 
-TOOLS: list[ServerTool | Callable[..., Any]] = [*LEFT, blocks, never_says_why, looks]
+TOOLS: list[ServerTool | Callable[..., Any]] = [*LEFT, *BROKEN, blocks, never_says_why, looks]

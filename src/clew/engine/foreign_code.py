@@ -111,9 +111,11 @@ class _Attempt(Generic[T]):
     def _begin_and_conclude(self) -> T | _Awaitable:
         try:
             returned = self._begin()
+            if _can_be_awaited(returned):
+                return _Awaitable(returned)
         except BaseException as error:
             return self._concluded(_Ended(True, error))
-        return _Awaitable(returned) if _can_be_awaited(returned) else self._concluded(_Ended(False, returned))
+        return self._concluded(_Ended(False, returned))
 
     def _begin(self) -> Any:
         make_call = self.call.prepare()
@@ -162,7 +164,7 @@ class _Attempt(Generic[T]):
         """What comes of a coroutine at `home`."""
         try:
             begun = self.home.begin(self.call.name, lambda: self._keep(make), copy_context())
-        except RuntimeError as error:
+        except (RuntimeError, OSError) as error:
             return self.call.tell(self.during, error)
         try:
             await asyncio.wait({begun.ended}, timeout=self._seconds_left())

@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import logging
 import threading
+import time
 from collections.abc import Callable, Coroutine
 from contextvars import Context
 from typing import Any, Protocol
@@ -22,8 +23,9 @@ logger = logging.getLogger(__name__)
 
 # What was cancelled may close what it has open. If it has not ended then, it is abandoned.
 GRACE_SECONDS = 1.0
-# What ends a loop so often does nothing else any more.
+# What ends a loop so often, each time after so short a while, does nothing else any more.
 _EXITS_MAX = 100
+_EXIT_SECONDS = 1.0
 _NAMES_MAX = 10
 _LOOK_SECONDS = 0.005
 
@@ -43,7 +45,7 @@ class Begun(Protocol):
 
 
 class Home(Protocol):
-    """`begin` raises `RuntimeError` where nothing can be begun."""
+    """`begin` raises `RuntimeError` or `OSError` where nothing can be begun."""
 
     def begin(self, name: str, work: Callable[[], Coroutine[Any, Any, None]], context: Context) -> Begun: ...
     async def close(self) -> None: ...
@@ -129,7 +131,8 @@ class _Loop:
     def _start(self, begun: _BegunApart, work: Callable[[], Coroutine[Any, Any, None]], context: Context) -> None:
         if begun.cancelled:
             return self.end(begun)
-        begun.task = self._loop.create_task(work(), context=context)
+        # Not by the loop, which code of others may have given another way to make tasks.
+        begun.task = asyncio.Task(work(), loop=self._loop, context=context)
         begun.task.add_done_callback(lambda _: self.end(begun))
         return None
 
@@ -171,23 +174,27 @@ class _Loop:
 
     def _go_on(self) -> str:
         """Run the loop until we end it, whatever code of others does to it. Returns why it does not go on."""
-        for _ in range(_EXITS_MAX):
+        exits = 0
+        while exits < _EXITS_MAX:
+            began = time.monotonic()
             try:
                 self._loop.run_forever()
             except (SystemExit, KeyboardInterrupt) as error:
-                logger.warning("something in the event loop of the tools tried to end the process: %s", kind_of(error))
+                if exits == 0:
+                    logger.warning("what a tool left in its event loop tried to end the process: %s", kind_of(error))
             except BaseException as error:
                 logger.error("the event loop of the tools broke: %s", kind_of(error))
                 return f"the event loop that it was in broke: {kind_of(error)}"
             if self._over:
                 return "the event loop that it was in was ended"
-        logger.error("the event loop of the tools was ended %d times; the next call gets another", _EXITS_MAX)
-        return f"the event loop that it was in was ended {_EXITS_MAX} times"
+            exits = exits + 1 if time.monotonic() - began < _EXIT_SECONDS else 0
+        logger.error("the event loop of the tools is ended again and again; the next call gets another")
+        return "the event loop that it was in was ended again and again"
 
     def _leave(self) -> None:
         if self._leaving is None:
             self.given_up = True
-            self._leaving = self._loop.create_task(self._cancel_and_end())
+            self._leaving = asyncio.Task(self._cancel_and_end(), loop=self._loop)
 
     async def _cancel_and_end(self) -> None:
         """What does not end is left as it is."""
@@ -197,7 +204,8 @@ class _Loop:
                 task.cancel()
             if left:
                 await asyncio.wait(left, timeout=GRACE_SECONDS)
-            await asyncio.wait_for(self._loop.shutdown_asyncgens(), GRACE_SECONDS)
+            closing = asyncio.Task(self._loop.shutdown_asyncgens(), loop=self._loop)
+            await asyncio.wait({closing}, timeout=GRACE_SECONDS)
         finally:
             self._over = True
             self._loop.stop()

@@ -212,7 +212,7 @@ def _unanswered(tool: ServerTool, call: Unanswered) -> _Failed:
 
 
 def _failed(tool: ServerTool, during: Stage, error: BaseException) -> _Failed:
-    if is_a(error, InvalidArguments) and during == "preparing":
+    if type(error) is InvalidArguments and during == "preparing":
         return _Failed(f"invalid arguments: {error}", "arguments")
     return _Failed(_why_failed(tool, during, error), "error")
 
