@@ -253,7 +253,10 @@ def _is_called(server: Server, thread_id: str, times: int) -> bool:
         ("import nothing_like_it", "tools_of_ours cannot be imported: "),
         ("raise BaseExceptionGroup('no keys', [SystemExit()])", "tools_of_ours cannot be imported: "),
         ("def __getattr__(name): raise type('Odd', (BaseException,), {})(name)", "Odd: "),
-        ("import clew\ntool = clew.tool(effect='bogus')(print)", "tools_of_ours cannot be imported: the tool print: "),
+        (
+            "import clew\ntool = clew.tool(effect='bogus')(print)",
+            "the tool print: effect is 'bogus'; it takes one of ",
+        ),
         ("tool = []", "there is no tool in this list"),
     ],
 )

@@ -142,7 +142,7 @@ async def never_says_why() -> NoReturn:
     raise NeverSaysWhy
 
 
-@clew.tool
+@clew.tool(effect="pure")
 async def looks() -> str:
     await asyncio.sleep(0.01)
     return "seen"

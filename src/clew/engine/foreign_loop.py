@@ -104,6 +104,7 @@ class _Loop:
         self._over = False
         self._leaving: asyncio.Task[None] | None = None
         self._under_way: set[_BegunApart] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run, name="clew-foreign-loop", daemon=True)
         try:
@@ -133,6 +134,9 @@ class _Loop:
             return self.end(begun)
         # Not by the loop, which code of others may have given another way to make tasks.
         begun.task = asyncio.Task(work(), loop=self._loop, context=context)
+        # Python keeps no task, and nobody else does once it is abandoned.
+        self._tasks.add(begun.task)
+        begun.task.add_done_callback(self._tasks.discard)
         begun.task.add_done_callback(lambda _: self.end(begun))
         return None
 

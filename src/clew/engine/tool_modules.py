@@ -39,9 +39,9 @@ def _loaded(text: str) -> list[ServerTool | Callable[..., Any]]:
     module_name, _, attribute = text.partition(":")
     if not module_name or not attribute:
         raise Misconfigured(f"--tools {text!r}: write module:name, such as mytools:get_weather")
-    with _told_of(f"--tools {text!r}: {module_name} cannot be imported"):
+    with _told_of(text, f"{module_name} cannot be imported: "):
         module = importlib.import_module(module_name)
-    with _told_of(f"--tools {text!r}"):
+    with _told_of(text):
         try:
             value = getattr(module, attribute)
         except AttributeError:
@@ -61,13 +61,13 @@ def _tools_of(value: Any) -> list[ServerTool | Callable[..., Any]]:
 
 
 @contextmanager
-def _told_of(what: str) -> Iterator[None]:
+def _told_of(text: str, what: str = "") -> Iterator[None]:
     """Whatever is raised is a fault of what was to be loaded, but that somebody ends the process."""
     try:
         yield
     except KeyboardInterrupt:
         raise
     except Misconfigured as error:
-        raise Misconfigured(f"{what}: {error}") from error
+        raise Misconfigured(f"--tools {text!r}: {error}") from error
     except BaseException as error:
-        raise Misconfigured(f"{what}: {' '.join(told(error).split())}") from error
+        raise Misconfigured(f"--tools {text!r}: {what}{' '.join(told(error).split())}") from error

@@ -10,7 +10,8 @@ declares nothing, is never called twice: its call is in doubt until it is settle
 
 A tool with `requires_confirmation` is only called once the client of the run, or a person, has allowed that call.
 
-A tool is other people's code. Whatever it does, its call comes to a result or to a failure that the model is told.
+A tool is other people's code. Whatever it does, its call comes to a result or to a failure that the model is told. A
+function runs in a thread, a coroutine in an event loop: of a server in one apart, of a library in its user's.
 """
 
 from __future__ import annotations
