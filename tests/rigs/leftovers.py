@@ -87,7 +87,8 @@ def closes_the_loop_from_a_thread() -> Awaitable[str]:
         loop = asyncio.get_running_loop()
 
         def close() -> None:
-            while not loop.is_closed():
+            end = time.monotonic() + 0.2
+            while not loop.is_closed() and time.monotonic() < end:
                 # It runs, or is closed already.
                 with contextlib.suppress(Exception):
                     loop.call_soon_threadsafe(loop.stop)
