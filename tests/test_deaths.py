@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -13,7 +14,7 @@ import httpx2
 import pytest
 from openai import OpenAI
 
-from tests.rigs import misbehaving
+from tests.rigs import leftovers, misbehaving
 from tests.rigs.commands import refused, verified
 from tests.rigs.processes import Server
 from tests.rigs.runs import begin, deeds, ended, events, is_over, last_words, script, until
@@ -173,6 +174,49 @@ def test_a_server_stays_up_whatever_its_tools_raise_or_return(lasting_store: str
         replayed(server)
 
 
+def _heard_of(client: OpenAI, name: str) -> str:
+    return last_words(client, ended(client, begin(client, f"use {name}", [name])).thread_id)
+
+
+def test_a_server_does_not_notice_what_its_tools_leave_behind(tmp_path: Path) -> None:
+    names = [function.__name__ for function in (*leftovers.LEFT, *leftovers.BROKEN)]
+    rules = script(tmp_path / "script.json", [*names, "blocks", "never_says_why", "looks"])
+    options = ["--script", str(rules), "--tools", "tests.rigs.leftovers:TOOLS"]
+    with Server(tmp_path / "threads.db", options) as server, speaking(server) as client:
+        assert server.process is not None
+        born = server.process.pid
+        for name in names:
+            assert _heard_of(client, name) == "heard: left"
+            # A call beside it may be lost with the loop.
+            until("a loop that lasts", lambda: _heard_of(client, "looks") == "heard: seen")
+        for name in ("blocks", "never_says_why"):
+            run = begin(client, f"use {name}", [name])
+            began = time.monotonic()
+            assert httpx2.get(f"{server.url}/healthz", timeout=1).status_code == 200
+            assert ended(client, run).status == "completed"
+            assert time.monotonic() - began < 4
+            heard = last_words(client, run.thread_id)
+            assert f"heard: {name} " in heard
+            assert "within 0.5 seconds" in heard
+        assert _heard_of(client, "looks") == "heard: seen"
+        assert (server.process.pid, is_up(server)) == (born, True)
+        began = time.monotonic()
+        server.stop()
+        assert time.monotonic() - began < 8
+        replayed(server)
+
+
+def test_a_pure_call_whose_tool_is_gone_after_the_process_ended_has_failed(tmp_path: Path) -> None:
+    with serving(str(tmp_path / "threads.db"), tmp_path) as server, speaking(server) as client:
+        run = begin(client, "use dies", ["dies"])
+        until("the end of the process", lambda: not is_up(server))
+        server.options = server.options[:2]
+        server.start()
+        assert ended(client, run).status == "completed"
+        assert last_words(client, run.thread_id) == "heard: the tool dies is not available on this server any more"
+        replayed(server)
+
+
 def test_a_process_that_dies_in_each_model_call_asks_as_often_as_at_any_other_fault(tmp_path: Path) -> None:
     attempts_max = 6
     with socket.create_server(("127.0.0.1", 0)) as silent:
@@ -201,13 +245,26 @@ def _is_called(server: Server, thread_id: str, times: int) -> bool:
 
 
 @pytest.mark.parametrize(
-    "source", ["def (", "raise ValueError('no\\nkey')", "import sys; sys.exit('no key')", "import nothing_like_it"]
+    ("source", "told"),
+    [
+        ("def (", "tools_of_ours cannot be imported: "),
+        ("raise ValueError('no\\nkey')", "tools_of_ours cannot be imported: "),
+        ("import sys; sys.exit('no key')", "tools_of_ours cannot be imported: "),
+        ("import nothing_like_it", "tools_of_ours cannot be imported: "),
+        ("raise BaseExceptionGroup('no keys', [SystemExit()])", "tools_of_ours cannot be imported: "),
+        ("def __getattr__(name): raise type('Odd', (BaseException,), {})(name)", "Odd: "),
+        (
+            "import clew\ntool = clew.tool(effect='bogus')(print)",
+            "the tool print: effect is 'bogus'; it takes one of ",
+        ),
+        ("tool = []", "there is no tool in this list"),
+    ],
 )
-def test_a_module_of_tools_that_cannot_be_imported_is_refused_in_one_line(
-    source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_module_of_tools_that_cannot_be_used_is_refused_in_one_line(
+    source: str, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "tools_of_ours.py").write_text(source)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     monkeypatch.syspath_prepend(str(tmp_path))
-    told = refused("serve", "--port", "0", "--tools", "tools_of_ours:tool", store=tmp_path / "threads.db")
-    assert told.startswith("clew: --tools 'tools_of_ours:tool': tools_of_ours cannot be imported: ")
+    refusal = refused("serve", "--port", "0", "--tools", "tools_of_ours:tool", store=tmp_path / "threads.db")
+    assert refusal.startswith(f"clew: --tools 'tools_of_ours:tool': {told}")

@@ -101,7 +101,7 @@ def asked(command: list[str]) -> str:
 
 
 def test_the_tools_of_the_tour_can_be_served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from clew.engine.tools import load_tools
+    from clew.engine.tool_modules import load_tools
 
     text = next(text for _, options, text in BLOCK.findall(README) if "file=mytools.py" in options)
     (tmp_path / "mytools.py").write_text(text)

@@ -15,7 +15,8 @@ from clew.desk import Desk
 from clew.engine.engine import Engine
 from clew.engine.hand import Driving
 from clew.engine.strategies import callable_by, written
-from clew.engine.tools import ServerTool, Toolbox, load_tools
+from clew.engine.tool_modules import load_tools
+from clew.engine.tools import ServerTool, Toolbox
 from clew.engine.worker import Worker
 from clew.errors import Misconfigured, NoSuchProvider, NoSuchStrategy
 from clew.events.run import Truncation

@@ -70,11 +70,31 @@ async def _exits(key: str) -> Any:
     sys.exit(1)
 
 
+class _NeverSaysWhy(Exception):
+    def __str__(self) -> str:
+        time.sleep(0.5)
+        return "at last"
+
+
+def _never_says_why(key: str) -> Any:
+    raise _NeverSaysWhy
+
+
+async def _never_says_why_as_a_coroutine(key: str) -> Any:
+    raise _NeverSaysWhy
+
+
 FAILED_PROBES: dict[str, Callable[[str], Any]] = {
     "exits": lambda key: sys.exit(1),
     "exits as a coroutine": _exits,
     "raises half a character": _raises_half_a_character,
     "raises without text": lambda key: misbehaving.raises_unprintable(),
+    "raises what has no class": lambda key: misbehaving.raises_what_has_no_class(),
+    "says what has no class": lambda key: misbehaving.returns_what_has_no_class(),
+    "tells what has no class": lambda key: ("happened", misbehaving.returns_what_has_no_class()),
+    "says no word": lambda key: (misbehaving.returns_what_has_no_class(), "it did"),
+    "never says why": _never_says_why,
+    "never says why as a coroutine": _never_says_why_as_a_coroutine,
     "never answers": _never_answers,
     "takes too long in its thread": lambda key: time.sleep(0.5),
     "says another word": lambda key: ("perhaps", "who knows"),
@@ -93,6 +113,18 @@ def test_after_a_probe_that_fails_a_person_is_asked(name: str, caplog: pytest.Lo
         assert here.of(run_id, ToolInDoubt)
         assert here.kinds(run_id)[-1] == "tool.in_doubt"
         assert "the probe of look failed" in caplog.text
+
+    told(work)
+
+
+def test_the_log_does_not_tell_what_a_probe_says_as_it_fails(caplog: pytest.LogCaptureFixture) -> None:
+    def probe(key: str) -> Any:
+        raise ValueError("what the user said")
+
+    async def work(here: House) -> None:
+        await run(here, doubtful(probe))
+        assert "ValueError" in caplog.text
+        assert "what the user said" not in caplog.text
 
     told(work)
 

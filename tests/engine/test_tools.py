@@ -8,17 +8,16 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 import pytest
 from pydantic import BaseModel
 
-from clew.engine.tools import Result, ServerTool, Toolbox, ToolCallInfo, load_tools
-from clew.errors import Misconfigured
+from clew.engine.foreign_loop import Apart, Here
+from clew.engine.tools import Result, ServerTool, Toolbox, ToolCallInfo
 from clew.events.tool import ToolFailed, ToolReturned
 from clew.log import codec
 from clew.rules.calls import finish_tool
@@ -32,8 +31,19 @@ INFO = ToolCallInfo("thread_1", "run_1", "call_1", "run_1_call_1", 1)
 _LIMIT_SECONDS = 20
 
 
+_boxes = [Toolbox()]
+
+
+@pytest.fixture(autouse=True, params=["in the same event loop", "in one apart"])
+def box(request: pytest.FixtureRequest) -> Iterator[None]:
+    """What is true of a library, whose tools run in the event loop of its user, is true of a server."""
+    _boxes.append(Toolbox((), Here() if request.param == "in the same event loop" else Apart()))
+    yield
+    asyncio.run(_boxes.pop().close())
+
+
 async def made(called: ServerTool, arguments: str = "{}") -> Result:
-    return await asyncio.wait_for(Toolbox().execute(called, arguments, INFO), _LIMIT_SECONDS)
+    return await asyncio.wait_for(_boxes[-1].execute(called, arguments, INFO), _LIMIT_SECONDS)
 
 
 def call(function: Callable[..., Any] | ServerTool, arguments: str = "{}", **declared: Any) -> Result:
@@ -334,52 +344,3 @@ def test_a_call_for_which_there_is_no_thread_was_not_made(monkeypatch: pytest.Mo
     assert (result.failure, result.unknown) == ("error", False)
     assert "was not called" in result.output
     assert "can't start new thread" in result.output
-
-
-# Loading
-
-
-def module(folder: Path, name: str, source: str, patch: pytest.MonkeyPatch) -> str:
-    (folder / f"{name}.py").write_text(source)
-    patch.syspath_prepend(str(folder))
-    return f"{name}:tool"
-
-
-@pytest.mark.parametrize(
-    ("name", "source", "told"),
-    [
-        ("does_not_parse", "def (", "SyntaxError"),
-        ("raises", "raise ValueError('no\\nkey')", "ValueError: no key"),
-        ("exits", "import sys; sys.exit('no key')", "SystemExit: no key"),
-        ("misses", "import there_is_no_such_module", "there_is_no_such_module"),
-        (
-            "is_unprintable",
-            "class E(Exception):\n    def __str__(self): 1 / 0\nraise E",
-            "whose text cannot be written",
-        ),
-        ("misses_an_attribute", "import sys; sys.there_is_none", "AttributeError"),
-        ("has_none", "", "has no tool"),
-        ("has_one_that_raises", "def __getattr__(name): raise ValueError(name)", "ValueError"),
-        ("is_no_function", "tool = 7", "int"),
-        ("is_unshowable", "class T:\n    def __repr__(self): 1 / 0\ntool = T()", "T"),
-        ("has_no_name", "from functools import partial\ntool = partial(print)", "has no name"),
-        ("declares_none", "from functools import partial\nimport clew\ntool = clew.tool()(partial(print))", "no name"),
-        ("is_twice", "def f(): pass\ntool = [f, f]", "two tools are called 'f'"),
-    ],
-)
-def test_a_module_that_cannot_be_loaded_is_told_of_in_one_line(
-    name: str, source: str, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with pytest.raises(Misconfigured) as raised:
-        load_tools([module(tmp_path, f"tools_{name}", source, monkeypatch)])
-    assert told in str(raised.value)
-    assert "\n" not in str(raised.value)
-
-
-def test_a_tool_without_a_name_of_its_own_is_given_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    source = "from functools import partial\nimport clew\ntool = clew.tool(name='shout')(partial(str.upper, 'a'))"
-    loaded = load_tools([module(tmp_path, "tools_named", source, monkeypatch)])
-    assert loaded.names() == ["shout"]
-    shout = loaded.get("shout")
-    assert shout is not None
-    assert call(shout).output == "A"

@@ -115,6 +115,56 @@ def raises_with_an_odd_class_name() -> NoReturn:
     raise type("Odd\n" * 300, (Exception,), {})("odd")
 
 
+class OfNoClass(Exception):
+    """`isinstance` asks a value for its class."""
+
+    __class__ = property(lambda self: sys.exit("no class"))
+
+
+class NotToBeLookedAt(BaseException):
+    def __getattribute__(self, name: str) -> NoReturn:
+        sys.exit("no look")
+
+
+class OfOddOrigin(Exception):
+    __cause__ = __context__ = __traceback__ = property(lambda self: sys.exit("no cause"))
+
+
+def raises_what_has_no_class() -> NoReturn:
+    raise OfNoClass("something")
+
+
+async def raises_what_has_no_class_in_a_coroutine() -> NoReturn:
+    raise OfNoClass("something")
+
+
+def raises_what_is_not_to_be_looked_at() -> NoReturn:
+    raise NotToBeLookedAt("something")
+
+
+async def raises_what_is_not_to_be_looked_at_in_a_coroutine() -> NoReturn:
+    raise NotToBeLookedAt("something")
+
+
+async def raises_what_has_an_odd_origin() -> NoReturn:
+    raise OfOddOrigin("something")
+
+
+class _OfNoClass:
+    __class__ = property(lambda self: sys.exit("no class"))
+
+    def __str__(self) -> str:
+        return "a value"
+
+
+def returns_what_has_no_class() -> object:
+    return _OfNoClass()
+
+
+async def returns_what_has_no_class_in_a_coroutine() -> object:
+    return _OfNoClass()
+
+
 def returns_a_large_int() -> object:
     return {"n": 2**70}
 
@@ -206,6 +256,11 @@ FAILURES: dict[Callable[..., Any], tuple[str, ...]] = {
     raises_half_a_character: ("ValueError", "half: \ufffd"),
     raises_a_long_text: ("ValueError", "long long"),
     raises_with_an_odd_class_name: ("Odd\nOdd",),
+    raises_what_has_no_class: ("OfNoClass", "something"),
+    raises_what_has_no_class_in_a_coroutine: ("OfNoClass", "something"),
+    raises_what_is_not_to_be_looked_at: ("NotToBeLookedAt", "something"),
+    raises_what_is_not_to_be_looked_at_in_a_coroutine: ("NotToBeLookedAt", "something"),
+    raises_what_has_an_odd_origin: ("OfOddOrigin", "something"),
     returns_a_large_int: ("ran to its end", "cannot be written as JSON", "64-bit"),
     returns_itself: ("ran to its end", "cannot be written as JSON", "contains itself"),
     returns_half_a_character: ("ran to its end", "surrogate"),

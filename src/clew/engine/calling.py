@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import inspect
 import logging
 from functools import partial
 from typing import Any, get_args
 
 from clew.engine.counting import text_tokens
-from clew.engine.foreign_code import Failure, ForeignCall
+from clew.engine.error_text import is_a, kind_of
+from clew.engine.foreign_code import ForeignCall, Unanswered, makes_coroutines
 from clew.engine.hand import Hand
 from clew.engine.tools import Probe, Result, ServerTool, ToolCallInfo, written
 from clew.errors import NotInDoubt
 from clew.events.tool import SettledOutcome, ToolCalled
-from clew.faults import places
 from clew.rules.commands import DoubtTool, FinishTool, SettleTool, StartTool
 from clew.rules.state import BY_POLICY, BY_PROBE, ActiveRun, OpenCall
 from clew.rules.told import started_in_vain
@@ -25,12 +24,16 @@ logger = logging.getLogger(__name__)
 # calls are made one at a time, so that of several only one at a time is in danger of being hit by another one.
 _ALONE_AFTER_STARTS = 2
 _DIED = "the process ended after the call was started and before its outcome was known"
+_GONE = f"{_DIED}, and the tool is not available on this server any more"
 
 
 async def call_tool(hand: Hand, call: OpenCall) -> None:
     """Start it, so that the log knows before the world does; execute it; record the outcome."""
     tool = hand.of.toolbox.get(call.name)
-    if call.status == "started" and (tool is None or "once" in (call.effect, tool.effect)):
+    died = call.status == "started"
+    if tool is None and died and call.effect != "pure":
+        await _doubt(hand, call, None, _GONE)
+    elif tool is not None and died and "once" in (call.effect, tool.effect):
         await _doubt(hand, call, tool, _DIED)
     elif tool is None:
         gone = Result(f"the tool {call.name} is not available on this server any more", 0.0, "error")
@@ -133,7 +136,7 @@ async def settle_by_policy(hand: Hand, run: ActiveRun) -> bool:
 async def _ask_policy(hand: Hand, call: OpenCall, tool: ServerTool, reason: str) -> bool:
     """Whether the call was settled as its tool was declared. If not, a person is asked."""
     if tool.probe is not None:
-        found = await _ask_probe(tool, tool.probe, _key(hand, call))
+        found = await _ask_probe(hand, tool, tool.probe, _key(hand, call))
         if found is None:
             return False
         await _settle(hand, call, *found, BY_PROBE)
@@ -145,27 +148,36 @@ async def _ask_policy(hand: Hand, call: OpenCall, tool: ServerTool, reason: str)
     return False
 
 
-async def _ask_probe(tool: ServerTool, probe: Probe, key: str) -> tuple[SettledOutcome, str] | None:
+async def _ask_probe(hand: Hand, tool: ServerTool, probe: Probe, key: str) -> tuple[SettledOutcome, str] | None:
     """What the probe says. It is code of others, too: when it fails, nobody knows more than before."""
-    name = f"the probe of {tool.name}"
-    asked = ForeignCall(name, lambda: partial(probe, key), partial(_said, tool), tool.timeout_seconds)
-    found = await asked.outcome(in_loop=inspect.iscoroutinefunction(probe))
-    if isinstance(found, Failure):
-        why = places(TimeoutError() if found.error is None else found.error)
-        logger.warning("%s failed, so a person is to settle the call\n%s", name, why)
-        return None
-    return found
+    asked: ForeignCall[tuple[SettledOutcome, str] | str] = ForeignCall(
+        f"the probe of {tool.name}",
+        lambda: partial(probe, key),
+        partial(_said, tool),
+        lambda _, error: str(error) if type(error) is _NoAnswer else kind_of(error),
+        tool.timeout_seconds,
+    )
+    found = await asked.outcome(in_loop=makes_coroutines(probe), home=hand.of.toolbox.home)
+    if isinstance(found, tuple):
+        return found
+    why = found.lost or "it did not answer in time" if isinstance(found, Unanswered) else found
+    logger.warning("%s failed, so a person is to settle the call: %s", asked.name, why)
+    return None
+
+
+class _NoAnswer(Exception):
+    """What a probe returned is no answer; the text says why."""
 
 
 def _said(tool: ServerTool, returned: Any) -> tuple[SettledOutcome, str]:
-    """Raises `ValueError` for what is no answer of a probe."""
+    """Raises `_NoAnswer` for what is none, and whatever the answer raises."""
     said, output = returned
     outcomes: tuple[SettledOutcome, ...] = get_args(SettledOutcome)
     outcome = next((one for one in outcomes if one == said), None)
     if outcome is None:
-        raise ValueError(f"a probe says one of {', '.join(outcomes)}")
-    if not isinstance(output, str):
-        raise ValueError(f"the output that a probe tells is a text, and not a {type(output).__name__}")
+        raise _NoAnswer(f"a probe says one of {', '.join(outcomes)}")
+    if not is_a(output, str):
+        raise _NoAnswer(f"the output that a probe tells is a text, and not a {type(output).__name__}")
     return outcome, written(tool, output).output
 
 

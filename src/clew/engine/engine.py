@@ -120,6 +120,7 @@ class Engine:
         """Everything acknowledged is on disk when this returns; runs under way go on at the next start."""
         if self.worker is not None:
             await self.worker.stop(self.settings.grace_seconds)
+        await self.toolbox.close()
         await end(self._tasks)
         await self.notary.finish(self.log)
         await self.desk.close()

@@ -3,29 +3,29 @@
 from __future__ import annotations
 
 import re
-import traceback
 from collections.abc import Callable
+from typing import TypeGuard, TypeVar
 
 from pydantic import ValidationError
 
+T = TypeVar("T")
+
 TEXT_CHARS_MAX = 500
-_TRACE_CHARS_MAX = 20_000
 # Halves of surrogate pairs are no text, and PostgreSQL stores no NUL in one.
 _NOT_STORABLE = re.compile("[\x00\ud800-\udfff]")
 
 
 def told(error: BaseException) -> str:
     """The error's class and text. Never raises, though the error's own methods may."""
-    name = _made(lambda: type(error).__name__) or "an error without a name"
-    text = _made(lambda: _text_of(error))
+    name, text = kind_of(error), _made(lambda: _text_of(error))
     if text is None:
         return storable(f"{name}, whose text cannot be written")
     return storable(f"{name}: {text}" if text else name)
 
 
-def traced(error: BaseException) -> str:
-    """The same with where it was raised, for the log. Never raises either."""
-    return _made(lambda: "".join(traceback.format_exception(error)).rstrip(), _TRACE_CHARS_MAX) or told(error)
+def kind_of(error: BaseException) -> str:
+    """The error's class, for the log: the text of somebody else's error may quote what was said."""
+    return _made(lambda: type(error).__name__) or "an error without a name"
 
 
 def storable(text: str, chars_max: int = TEXT_CHARS_MAX) -> str:
@@ -39,13 +39,24 @@ def told_faults(error: ValidationError) -> str:
     return "; ".join(f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in error.errors())
 
 
+def is_a(value: object, kind: type[T]) -> TypeGuard[T]:
+    """Whether somebody else's value is of that kind. `isinstance` asks the value for its class, which runs its code."""
+    return issubclass(type(value), kind)
+
+
+def cause_of(error: BaseException) -> BaseException | None:
+    """What is raised with `from`; a class of others may have anything in the place of `__cause__`."""
+    cause: BaseException | None = BaseException.__dict__["__cause__"].__get__(error)
+    return cause
+
+
 def _text_of(error: BaseException) -> str:
-    return told_faults(error) if isinstance(error, ValidationError) else str(error)
+    return told_faults(error) if is_a(error, ValidationError) else str(error)
 
 
-def _made(make: Callable[[], str], chars_max: int = TEXT_CHARS_MAX) -> str | None:
+def _made(make: Callable[[], str]) -> str | None:
     try:
-        return storable(make(), chars_max)
+        return storable(make())
     except BaseException:
         # It is somebody else's method that raised, and what it raised may be as bad.
         return None

@@ -3,6 +3,8 @@
 A function runs in a thread of its own, a coroutine in a task of its own. What is raised there, `SystemExit` and
 `CancelledError` included, does not reach whoever asked for it. `CancelledError` is raised only where the asking task
 itself is cancelled: when its run is cancelled or over, or the process ends.
+
+What is returned or raised is looked at in a thread, too: its text is made by code of others, which may take for ever.
 """
 
 from __future__ import annotations
@@ -11,14 +13,17 @@ import asyncio
 import inspect
 import logging
 import threading
+import time
 from collections.abc import Awaitable, Callable, Coroutine, Generator
 from concurrent.futures import Executor, Future
 from contextvars import copy_context
 from dataclasses import dataclass
-from types import coroutine
+from functools import partial
+from types import CoroutineType, FunctionType, GeneratorType, MethodType, coroutine
 from typing import Any, Generic, Literal, TypeAlias, TypeVar
 from weakref import WeakKeyDictionary
 
+from clew.engine.foreign_loop import GRACE_SECONDS, Begun, Here, Home
 from clew.faults import places
 
 logger = logging.getLogger(__name__)
@@ -26,42 +31,44 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 Stage: TypeAlias = Literal["preparing", "calling", "writing"]
 
-# What was cancelled may close what it has open. If it has not ended then, it is abandoned.
-GRACE_SECONDS = 1.0
 # At once, in one event loop; abandoned ones do not count.
 _THREADS_MAX = 256
+HERE = Here()
 
 
 @dataclass(frozen=True, slots=True)
-class Failure:
-    """`during` is what it was at: preparing the call, making it, or writing down what it returned.
+class Unanswered:
+    """It did not end in time; or it is `lost`, for that reason.
 
-    `error` is what was raised, None when it did not end in time.
+    `during` is what it was at: preparing the call, so that it was not made and will not be; making it; or writing down
+    what came of it.
     """
 
     during: Stage
-    error: BaseException | None = None
+    lost: str | None = None
 
 
 @dataclass(frozen=True)
 class ForeignCall(Generic[T]):
     """`prepare` gives the call that is to be made, and `write` makes a value of what it returns, or raises.
 
-    Both, and the call, are code of others, or run some. `name` is for the log, `seconds` is the limit for all three.
+    Both, and the call, are code of others, or run some. `tell` makes a value of what any of them raised, and does not
+    raise. `name` is for the log, `seconds` is the limit for all of it.
     """
 
     name: str
     prepare: Callable[[], Callable[[], Any]]
     write: Callable[[Any], T]
+    tell: Callable[[Stage, BaseException], T]
     seconds: float
 
-    async def outcome(self, *, in_loop: bool) -> T | Failure:
-        """`in_loop`: the call only makes a coroutine, so it needs no thread. What can be awaited is awaited."""
-        attempt = _Attempt(self)
+    async def outcome(self, *, in_loop: bool, home: Home = HERE) -> T | Unanswered:
+        """`in_loop`: the call only makes a coroutine, so it needs no thread. What can be awaited is awaited, at
+        `home`."""
         if in_loop:
-            return await _ended(attempt, attempt.in_loop())
+            return await _Attempt(self, home).in_loop()
         async with _room():
-            return await _ended(attempt, attempt.in_thread())
+            return await _Attempt(self, home).in_thread()
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,57 +76,135 @@ class _Awaitable:
     it: Awaitable[Any]
 
 
+@dataclass(slots=True)
+class _Ended:
+    """What came of the call; `raised` says which of the two it is. It is taken once, by the thread that looks at it, so
+    that nobody else has to let go of it."""
+
+    raised: bool
+    it: Any
+
+    def take(self) -> Any:
+        it, self.it = self.it, None
+        return it
+
+
 class _Attempt(Generic[T]):
-    """A call under way. `abandoned`: nobody waits for it any more."""
+    """A call under way. `given_up`: nobody waits for it any more."""
 
-    def __init__(self, call: ForeignCall[T]) -> None:
+    def __init__(self, call: ForeignCall[T], home: Home) -> None:
         self.call = call
+        self.home = home
         self.during: Stage = "preparing"
-        self.in_its_thread = False
-        self.abandoned = False
-        self.ended: list[T | Failure] = []
+        self.ended: _Ended | None = None
+        self.given_up = False
+        self._turn = threading.Lock()
+        self._until = time.monotonic() + call.seconds
 
-    async def in_loop(self) -> T | Failure:
-        return await self._finish(self._begin())
+    async def in_loop(self) -> T | Unanswered:
+        return await self._awaited(self._begin)
 
-    async def in_thread(self) -> T | Failure:
-        loop = asyncio.get_running_loop()
-        return await self._finish(await loop.run_in_executor(_THREADS, copy_context().run, self._begin_in_thread))
+    async def in_thread(self) -> T | Unanswered:
+        begun = await self._in_thread(self._begin_and_conclude)
+        return await self._awaited(lambda: begun.it) if isinstance(begun, _Awaitable) else begun
 
-    def _begin_in_thread(self) -> T | Failure | _Awaitable:
-        self.in_its_thread = True
+    def _begin_and_conclude(self) -> T | _Awaitable:
         try:
-            return self._begin()
-        finally:
-            self.in_its_thread = False
+            returned = self._begin()
+            if _can_be_awaited(returned):
+                return _Awaitable(returned)
+        except BaseException as error:
+            return self._concluded(_Ended(True, error))
+        return self._concluded(_Ended(False, returned))
 
-    def _begin(self) -> T | Failure | _Awaitable:
-        try:
-            make_call = self.call.prepare()
+    def _begin(self) -> Any:
+        make_call = self.call.prepare()
+        with self._turn:
+            if self.given_up:
+                raise TimeoutError("it was given up before it was made")
             self.during = "calling"
-            returned = make_call()
-            return _Awaitable(returned) if inspect.isawaitable(returned) else self._written(returned)
-        except BaseException as error:
-            return Failure(self.during, error)
+        return make_call()
 
-    async def _finish(self, begun: T | Failure | _Awaitable) -> T | Failure:
-        outcome = await self._await(begun.it) if isinstance(begun, _Awaitable) else begun
-        self.ended.append(outcome)
-        return outcome
-
-    async def _await(self, awaitable: Awaitable[Any]) -> T | Failure:
+    def _concluded(self, ended: _Ended) -> T:
+        it, raised_during = ended.take(), self.during
+        if raised_during == "calling":
+            self.during = "writing"
+        if ended.raised:
+            return self.call.tell(raised_during, it)
         try:
-            return self._written(await self._awaited(awaitable))
+            return self.call.write(it)
         except BaseException as error:
-            return Failure(self.during, error)
+            return self.call.tell("writing", error)
 
-    def _written(self, returned: Any) -> T:
-        self.during = "writing"
-        return self.call.write(returned)
+    async def _in_thread(self, work: Callable[[], T | _Awaitable]) -> T | _Awaitable | Unanswered:
+        try:
+            future = asyncio.get_running_loop().run_in_executor(_THREADS, copy_context().run, work)
+        except RuntimeError as error:
+            return self.call.tell(self.during, error)
+        try:
+            await asyncio.wait({future}, timeout=self._seconds_left())
+        finally:
+            if not future.done():
+                self._give_up()
+                future.cancel()
+        if not future.cancelled():
+            return future.result()
+        logger.warning("%s goes on in its thread after its time; what comes of it is not heard", self.call.name)
+        return Unanswered(self.during)
+
+    def _seconds_left(self) -> float:
+        return max(0.0, self._until - time.monotonic())
+
+    def _give_up(self) -> None:
+        """From here on the call is not made, if it has not been yet."""
+        with self._turn:
+            self.given_up = True
+
+    async def _awaited(self, make: Callable[[], Any]) -> T | Unanswered:
+        """What comes of a coroutine at `home`."""
+        try:
+            begun = self.home.begin(self.call.name, lambda: self._keep(make), copy_context())
+        except (RuntimeError, OSError) as error:
+            return self.call.tell(self.during, error)
+        try:
+            await asyncio.wait({begun.ended}, timeout=self._seconds_left())
+        except asyncio.CancelledError:
+            await self._stop(begun)
+            raise
+        late = not begun.ended.done()
+        if late:
+            await self._stop(begun)
+        ended = self.ended
+        if ended is None and begun.lost is None and not late:
+            # It was cancelled before it began.
+            ended = _Ended(True, asyncio.CancelledError())
+        if ended is None or (late and ended.raised):
+            return Unanswered(self.during, None if late else begun.lost)
+        return await self._looked_at(ended)
+
+    async def _looked_at(self, ended: _Ended) -> T | Unanswered:
+        if not ended.raised and type(ended.it) is str:
+            # This runs no code of others, and is what most tools return.
+            return self._concluded(ended)
+        if self._seconds_left() == 0.0:
+            self._until = time.monotonic() + GRACE_SECONDS
+        looked = await self._in_thread(lambda: self._concluded(ended))
+        assert not isinstance(looked, _Awaitable), "only what begins a call gives one"
+        return looked
+
+    async def _keep(self, make: Callable[[], Any]) -> None:
+        """Run it to its end. What comes of it does not leave this task by itself: others would look at it."""
+        try:
+            returned = make()
+            if _can_be_awaited(returned):
+                returned = await self._step_by_step(returned)
+            self.ended = _Ended(False, returned)
+        except BaseException as error:
+            self.ended = _Ended(True, error)
 
     @coroutine
-    def _awaited(self, awaitable: Awaitable[Any]) -> Generator[Any, None, Any]:
-        """As `await` does, but a cancellation after it was abandoned ends this, whatever the awaited code does then.
+    def _step_by_step(self, awaitable: Awaitable[Any]) -> Generator[Any, None, Any]:
+        """As `await` does, but a cancellation after it was given up ends this, whatever the awaited code does then.
 
         Python cancels all tasks when a process ends, and waits for them; code that goes on would keep it from ending.
         """
@@ -137,10 +222,38 @@ class _Attempt(Generic[T]):
                 steps.close()
                 raise
             except BaseException as error:
-                if self.abandoned:
+                if self.given_up:
                     _close(steps)
                     raise
                 thrown = error
+
+    async def _stop(self, begun: Begun) -> None:
+        begun.cancel()
+        try:
+            await asyncio.wait({begun.ended}, timeout=GRACE_SECONDS)
+        finally:
+            if not begun.ended.done():
+                self._give_up()
+                begun.abandon()
+                if self.during != "preparing":
+                    logger.warning("%s was cancelled and goes on; what comes of it is not heard", self.call.name)
+
+
+def makes_coroutines(function: Callable[..., Any]) -> bool:
+    """As `inspect.iscoroutinefunction` says it, which asks the function itself for its class."""
+    kind: Any = type(function)
+    while kind in (partial, MethodType):
+        function = function.func if kind is partial else function.__func__  # type: ignore[attr-defined]
+        kind = type(function)
+    return kind is FunctionType and bool(function.__code__.co_flags & inspect.CO_COROUTINE)
+
+
+def _can_be_awaited(value: Any) -> bool:
+    """As `inspect.isawaitable` says it, which asks the value itself for its class."""
+    kind = type(value)
+    if kind is GeneratorType:
+        return bool(value.gi_code.co_flags & inspect.CO_ITERABLE_COROUTINE)
+    return kind is CoroutineType or issubclass(kind, Awaitable)
 
 
 async def _as_coroutine(awaitable: Awaitable[Any]) -> Any:
@@ -157,46 +270,6 @@ def _close(steps: Coroutine[Any, Any, Any]) -> None:
 
 
 _never_resumed: list[Coroutine[Any, Any, Any]] = []
-_abandoned: set[asyncio.Task[Any]] = set()
-
-
-async def _ended(attempt: _Attempt[T], work: Coroutine[Any, Any, T | Failure]) -> T | Failure:
-    task = asyncio.create_task(work)
-    try:
-        await asyncio.wait({task}, timeout=attempt.call.seconds)
-    except asyncio.CancelledError:
-        await _stop(attempt, task)
-        raise
-    if task.done():
-        return _outcome_of(attempt, task)
-    during = attempt.during
-    await _stop(attempt, task)
-    if attempt.in_its_thread:
-        logger.warning("%s goes on in its thread after its time; what comes of it is not heard", attempt.call.name)
-    if task.done() and not isinstance(outcome := _outcome_of(attempt, task), Failure):
-        return outcome
-    return Failure(during)
-
-
-async def _stop(attempt: _Attempt[T], task: asyncio.Task[T | Failure]) -> None:
-    task.cancel()
-    try:
-        await asyncio.wait({task}, timeout=GRACE_SECONDS)
-    finally:
-        if not task.done():
-            attempt.abandoned = True
-            _abandoned.add(task)
-            task.add_done_callback(_abandoned.discard)
-            logger.warning("%s was cancelled and goes on; what comes of it is not heard", attempt.call.name)
-
-
-def _outcome_of(attempt: _Attempt[T], task: asyncio.Task[T | Failure]) -> T | Failure:
-    if task.cancelled():
-        # A coroutine that cancels its own task has ended all the same if it awaits nothing any more.
-        return attempt.ended[0] if attempt.ended else Failure(attempt.during, asyncio.CancelledError())
-    # Only a thread that could not be started leaves an error.
-    error = task.exception()
-    return task.result() if error is None else Failure(attempt.during, error)
 
 
 class _Threads(Executor):

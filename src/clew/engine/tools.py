@@ -10,27 +10,26 @@ declares nothing, is never called twice: its call is in doubt until it is settle
 
 A tool with `requires_confirmation` is only called once the client of the run, or a person, has allowed that call.
 
-A tool is other people's code. Whatever it does, its call comes to a result or to a failure that the model is told.
+A tool is other people's code. Whatever it does, its call comes to a result or to a failure that the model is told. A
+function runs in a thread, a coroutine in an event loop: of a server in one apart, of a library in its user's.
 """
 
 from __future__ import annotations
 
 import asyncio
-import importlib
-import inspect
-import sys
 import time
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, overload
 
 import orjson
 
 from clew.engine.arguments import InvalidArguments, bound
-from clew.engine.error_text import storable, told
-from clew.engine.foreign_code import Failure, ForeignCall
+from clew.engine.error_text import cause_of, is_a, storable, told
+from clew.engine.foreign_code import HERE, ForeignCall, Stage, Unanswered, makes_coroutines
+from clew.engine.foreign_loop import Home
+from clew.engine.tool_checks import checked, shown
 from clew.errors import Misconfigured
 from clew.events.run import RunConfig
 from clew.events.tool import Effect, SettledOutcome
@@ -58,6 +57,7 @@ class ToolCallInfo:
 
 Probe: TypeAlias = Callable[[str], tuple[SettledOutcome, str] | Awaitable[tuple[SettledOutcome, str]]]
 InDoubt: TypeAlias = Literal["ask", "tell_model"]
+FailureKind: TypeAlias = Literal["error", "timeout", "arguments"]
 
 
 @dataclass(frozen=True)
@@ -78,11 +78,14 @@ class Result:
 
     output: str
     duration_ms: float
-    failure: Literal["error", "timeout", "arguments"] | None = None
+    failure: FailureKind | None = None
     unknown: bool = False
     bytes_whole: int | None = None
 
 
+@overload
+def tool(function: Callable[..., Any], /) -> ServerTool: ...
+@overload
 def tool(
     *,
     name: str | None = None,
@@ -92,38 +95,44 @@ def tool(
     in_doubt: InDoubt = "ask",
     probe: Probe | None = None,
     requires_confirmation: bool = False,
-) -> Callable[[Callable[..., Any]], ServerTool]:
-    """Declare a function as a tool that the server executes."""
+) -> Callable[[Callable[..., Any]], ServerTool]: ...
+def tool(
+    function: Callable[..., Any] | None = None, /, *, name: str | None = None, **declared: Any
+) -> ServerTool | Callable[[Callable[..., Any]], ServerTool]:
+    """Declare a function as a tool that the server executes: `@clew.tool(...)`, or `@clew.tool` with nothing to say.
+
+    Raises `Misconfigured` for what cannot be meant.
+    """
 
     def declare(function: Callable[..., Any]) -> ServerTool:
-        return ServerTool(
-            name or _name_of(function),
-            function,
-            effect,
-            timeout_seconds,
-            output_bytes_max,
-            in_doubt,
-            probe,
-            requires_confirmation,
-        )
+        return checked(ServerTool(_name_of(function) if name is None else name, function, **declared))
 
-    return declare
+    return declare if function is None else declare(function)
+
+
+def _as_tool(one: Any) -> ServerTool:
+    return one if is_a(one, ServerTool) else ServerTool(_name_of(one), one)
 
 
 def _name_of(function: Callable[..., Any]) -> str:
+    if is_a(function, ServerTool):
+        raise Misconfigured(f"{function.name!r} is a tool already; declare it once")
+    if not callable(function):
+        raise Misconfigured(f"{shown(function)} is not a function; declare a tool with @clew.tool(name=...)")
     name = getattr(function, "__name__", None)
-    if not isinstance(name, str):
+    if not is_a(name, str):
         raise Misconfigured(f"a {type(function).__name__} has no name; declare it with @clew.tool(name=...)")
     return name
 
 
 class Toolbox:
-    """The tools of this server, by name."""
+    """The tools of this server, by name. `home` is where their coroutines run."""
 
-    def __init__(self, tools: Iterable[ServerTool | Callable[..., Any]] = ()) -> None:
+    def __init__(self, tools: Iterable[ServerTool | Callable[..., Any]] = (), home: Home = HERE) -> None:
+        self.home = home
         self._tools: dict[str, ServerTool] = {}
         for one in tools:
-            declared = one if isinstance(one, ServerTool) else ServerTool(_name_of(one), one)
+            declared = checked(_as_tool(one))
             if declared.name in self._tools:
                 raise Misconfigured(f"two tools are called {declared.name!r}; a model could not tell them apart")
             self._tools[declared.name] = declared
@@ -139,48 +148,18 @@ class Toolbox:
 
         return StandIns(config.rerun, log)
 
+    def all(self) -> list[ServerTool]:
+        return list(self._tools.values())
+
     def names(self) -> list[str]:
         return sorted(self._tools)
 
     async def execute(self, tool: ServerTool, arguments: str, info: ToolCallInfo) -> Result:
-        return await execute(tool, arguments, info)
+        return await execute(tool, arguments, info, self.home)
 
-
-def load_tools(names: Iterable[str]) -> Toolbox:
-    """Toolbox from `module:name` texts; a name is a tool, a function, or a list of them. Raises `Misconfigured`."""
-    found: list[ServerTool | Callable[..., Any]] = []
-    if str(Path.cwd()) not in sys.path:
-        # `--tools mytools:weather` means the file in the folder one stands in.
-        sys.path.insert(0, str(Path.cwd()))
-    for text in names:
-        value = _loaded(text)
-        many = value if isinstance(value, (list, tuple)) else [value]
-        for one in many:
-            if not isinstance(one, ServerTool) and not callable(one):
-                raise Misconfigured(f"--tools {text!r}: what is a {type(one).__name__} there is not a function")
-            found.append(one)
-    return Toolbox(found)
-
-
-def _loaded(text: str) -> Any:
-    module_name, _, attribute = text.partition(":")
-    if not module_name or not attribute:
-        raise Misconfigured(f"--tools {text!r}: write module:name, such as mytools:get_weather")
-    try:
-        module = importlib.import_module(module_name)
-    except (Exception, SystemExit) as error:
-        # A module of tools is other people's code, and may raise anything while it is imported.
-        raise Misconfigured(f"--tools {text!r}: {module_name} cannot be imported: {_in_a_line(error)}") from error
-    try:
-        return getattr(module, attribute)
-    except AttributeError:
-        raise Misconfigured(f"--tools {text!r}: module {module_name} has no {attribute}") from None
-    except (Exception, SystemExit) as error:
-        raise Misconfigured(f"--tools {text!r}: {_in_a_line(error)}") from error
-
-
-def _in_a_line(error: BaseException) -> str:
-    return " ".join(told(error).split())
+    async def close(self) -> None:
+        """End what they left behind."""
+        await self.home.close()
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,49 +170,74 @@ class Written:
     bytes_whole: int | None = None
 
 
-async def execute(tool: ServerTool, arguments: str, info: ToolCallInfo) -> Result:
+@dataclass(frozen=True, slots=True)
+class _Failed:
+    """What the model is told. Whether the call was made must be plain, so that it does not make it twice unawares."""
+
+    output: str
+    failure: FailureKind
+    unknown: bool = False
+
+
+async def execute(tool: ServerTool, arguments: str, info: ToolCallInfo, home: Home = HERE) -> Result:
     """Call `tool`. Whatever it does, this returns: what goes wrong in it is for the model to hear."""
     started = time.perf_counter()
-    call = ForeignCall(
+    call: ForeignCall[Written | _Failed] = ForeignCall(
         f"the tool {tool.name}",
         partial(bound, tool.function, arguments, info),
         partial(written, tool),
+        partial(_failed, tool),
         tool.timeout_seconds,
     )
-    outcome = await call.outcome(in_loop=inspect.iscoroutinefunction(tool.function))
+    outcome = await call.outcome(in_loop=makes_coroutines(tool.function), home=home)
     elapsed = round((time.perf_counter() - started) * 1000, 3)
     if isinstance(outcome, Written):
         return Result(outcome.output, elapsed, bytes_whole=outcome.bytes_whole)
-    text, failure = _told_failure(tool, outcome)
-    unknown = failure == "timeout" and tool.effect == "once"
-    return Result(storable(text), elapsed, failure, unknown=unknown)
+    failed = _unanswered(tool, outcome) if isinstance(outcome, Unanswered) else outcome
+    return Result(storable(failed.output), elapsed, failed.failure, unknown=failed.unknown)
 
 
-def _told_failure(tool: ServerTool, failed: Failure) -> tuple[str, Literal["error", "timeout", "arguments"]]:
-    """What the model is told. Whether the call was made must be plain, so that it does not make it twice unawares."""
-    error = failed.error
-    if error is None:
-        return f"{tool.name} did not answer within {tool.timeout_seconds:g} seconds", "timeout"
-    if isinstance(error, InvalidArguments) and failed.during == "preparing":
-        return f"invalid arguments: {error}", "arguments"
+def _unanswered(tool: ServerTool, call: Unanswered) -> _Failed:
+    if call.lost is not None:
+        if call.during == "preparing":
+            return _Failed(f"{tool.name} was not called: {call.lost}", "error")
+        return _Failed(f"{tool.name} did not come to its end: {call.lost}", "error", tool.effect == "once")
+    seconds = f"within {tool.timeout_seconds:g} seconds"
+    if call.during == "preparing":
+        return _Failed(f"{tool.name} was not called, since that could not be prepared {seconds}", "timeout")
+    if call.during == "writing":
+        return _Failed(
+            f"{tool.name} was called and ended, but what came of it could not be written {seconds}", "timeout"
+        )
+    return _Failed(f"{tool.name} did not answer {seconds}", "timeout", tool.effect == "once")
+
+
+def _failed(tool: ServerTool, during: Stage, error: BaseException) -> _Failed:
+    if type(error) is InvalidArguments and during == "preparing":
+        return _Failed(f"invalid arguments: {error}", "arguments")
+    return _Failed(_why_failed(tool, during, error), "error")
+
+
+def _why_failed(tool: ServerTool, during: Stage, error: BaseException) -> str:
+    if during == "writing":
+        return f"{tool.name} was called and ran to its end, but {_why_not_written(error)}"
     why = told(error)
-    if failed.during == "preparing":
-        return f"{tool.name} was not called, since this went wrong before: {why}", "error"
-    if failed.during == "writing":
-        return f"{tool.name} was called and ran to its end, but {_why_not_written(error)}", "error"
-    if isinstance(error, (SystemExit, KeyboardInterrupt)):
-        return f"{tool.name} tried to end the process that it runs in: {why}", "error"
-    if isinstance(error, asyncio.CancelledError):
-        return f"{tool.name} was cancelled from within: {why}", "error"
-    return why, "error"
+    if during == "preparing":
+        return f"{tool.name} was not called, since this went wrong before: {why}"
+    if is_a(error, SystemExit) or is_a(error, KeyboardInterrupt):
+        return f"{tool.name} tried to end the process that it runs in: {why}"
+    if is_a(error, asyncio.CancelledError):
+        return f"{tool.name} was cancelled from within: {why}"
+    return why
 
 
 def _why_not_written(error: BaseException) -> str:
-    if isinstance(error, UnicodeEncodeError):
+    if is_a(error, UnicodeEncodeError):
         return "its result is no text: there is half of a surrogate pair in it"
     # orjson says what it could not write, and the cause is what went wrong when that was turned into a text.
-    cause = f" ({told(error.__cause__)})" if error.__cause__ is not None else ""
-    return f"its result cannot be written as JSON: {_in_english(error)}{cause}"
+    cause = cause_of(error)
+    because = f" ({told(cause)})" if cause is not None else ""
+    return f"its result cannot be written as JSON: {_in_english(error)}{because}"
 
 
 def _in_english(error: BaseException) -> str:
@@ -246,13 +250,13 @@ def _in_english(error: BaseException) -> str:
 def written(tool: ServerTool, value: object) -> Written:
     """What `tool` returned, as it is kept. Raises `UnicodeEncodeError`, or `TypeError` for what is no JSON."""
     # As it is: a subclass of `str` might encode itself in another way.
-    whole = str.encode(value) if isinstance(value, str) else _as_json(value)
+    whole = str.encode(value) if is_a(value, str) else _as_json(value)
     return _kept(whole.decode(), tool.output_bytes_max)
 
 
 def _as_json(value: object) -> bytes:
     def as_text(inner: object) -> object:
-        return orjson.Fragment(inner.text) if isinstance(inner, Number) else str(inner)
+        return orjson.Fragment(inner.text) if is_a(inner, Number) else str(inner)
 
     return orjson.dumps(value, default=as_text, option=orjson.OPT_NON_STR_KEYS)
 

@@ -17,7 +17,7 @@ from contextlib import asynccontextmanager
 from clew.engine.claiming import Claims
 from clew.engine.driving import drive
 from clew.engine.ending import end
-from clew.engine.error_text import told
+from clew.engine.error_text import is_a, told
 from clew.engine.hand import Driving, Hand
 from clew.errors import ClewError, StaleFence, StoreFailed, StoreLost
 from clew.events.base import Event, Recorded
@@ -213,11 +213,11 @@ class Worker:
 
 def _ends_us(error: BaseException) -> bool:
     """Whether it is not a fault but what ends this task, or the process."""
-    if isinstance(error, asyncio.CancelledError):
+    if is_a(error, asyncio.CancelledError):
         task = asyncio.current_task()
         # Else something was cancelled that the run waited for.
         return task is not None and task.cancelling() > 0
-    return isinstance(error, (KeyboardInterrupt, SystemExit))
+    return is_a(error, KeyboardInterrupt) or is_a(error, SystemExit)
 
 
 @asynccontextmanager

@@ -255,6 +255,8 @@ class Recording:
                 case ToolFailed(reason="error", output=output) if event.tool_call_id not in begun:
                     if output.endswith(_NO_TOOL):
                         return None
+                case ToolInDoubt(reason=reason) if event.tool_call_id not in begun and reason.endswith(_NO_TOOL):
+                    return None
                 case ToolSettled(by=by) if by in _BY_POLICY and settled is None:
                     settled = event
                 case _:
