@@ -30,6 +30,7 @@ _DIGEST_BYTES = 16
 # Where blocks stand within blocks; anywhere else a key is somebody's own, also one called `cache_control`.
 _HOLD_BLOCKS = frozenset(("content", "source", "tool", "definition", "tool_references"))
 _DATA_URL = re.compile(r"data:([^;,]+);base64,(.*)", re.DOTALL)
+_DEPTH_MAX = 240
 _DROPPED_BLOCKS = frozenset(("thinking", "redacted_thinking"))
 
 
@@ -200,14 +201,17 @@ def parsed(block: str) -> JsonObject:
 
 
 def arguments_of(written: str) -> JsonObject:
-    """What a model wrote as the arguments of a call. Anthropic's own way to show what is no object is this one."""
+    """What a model wrote as the arguments of a call. Anthropic's own way to show what is no object is this one; what is
+    nested so deeply that orjson would not write it, with all that stands around it, is shown so, too."""
     if not written.strip():
         return {}
     try:
         known = exact_json.loads(written)
     except ValueError:
         known = None
-    return known if isinstance(known, dict) else {"INVALID_JSON": written}
+    if not isinstance(known, dict) or exact_json.is_deeper(known, _DEPTH_MAX):
+        return {"INVALID_JSON": written}
+    return known
 
 
 def holds_answer(blocks: Iterable[JsonObject]) -> bool:

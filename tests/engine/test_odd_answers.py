@@ -89,6 +89,18 @@ def test_numbers_beyond_all_floats_are_arguments_like_others(kind: Kind, number:
     goes_on(kind, calls(kind, f'{{"q": {number}}}'), tools=(SEARCH,), what=check)
 
 
+@OF_ALL
+@pytest.mark.parametrize("depth", [200, 239, 255, 300, 5000])
+def test_arguments_may_be_nested_as_deeply_as_anybody_likes(kind: Kind, depth: int) -> None:
+    arguments = '{"q":' * depth + "1" + "}" * depth
+
+    def check(held: Talk) -> None:
+        assert [one.arguments for one in held.events(ToolCalled)] == [arguments]
+        assert [one.reason for one in held.events(ToolFailed)] == ["arguments"]
+
+    goes_on(kind, calls(kind, arguments), tools=(SEARCH,), what=check)
+
+
 def thinking(index: int, text: str, signature: str = "") -> list[Any]:
     begun = block(index, type="thinking", thinking="", signature="")
     signed = [delta(index, "signature", signature=signature)] if signature else []

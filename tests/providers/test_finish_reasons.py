@@ -212,6 +212,22 @@ def test_a_chunk_that_says_that_all_is_well_is_no_error() -> None:
         assert kind.answer(kind.streamed(*fine, *kind.begun, *fine, *kind.ended), kind.stream).text == "Hel"
 
 
+@OF_ALL
+def test_an_answer_that_says_that_all_is_well_is_no_error(kind: Kind) -> None:
+    members: list[dict[str, Any]] = [
+        {"code": "200", "message": "success"},
+        {"base_resp": {"status_code": "0", "status_msg": "success"}},
+        {"base_resp": {"status_code": 0, "status_msg": ""}},
+        {"error": {"code": 0, "message": "success"}},
+        {"code": "x", "message": "whatever it is, there is an answer beside it"},
+    ]
+    for more in members:
+        assert kind.answer(json_reply({**kind.whole("Hi"), **more}), kind.plain).text == "Hi"
+        begun, last = [{**one, **more} for one in kind.begun if one.get("type") != "message_start"], kind.begun[:1]
+        replied = kind.streamed(*(last if kind is ANTHROPIC else ()), *begun, *kind.ended)
+        assert kind.answer(replied, kind.stream).text == "Hel"
+
+
 def test_what_a_failed_attempt_has_counted_is_told() -> None:
     usage = {"prompt_tokens": 11, "completion_tokens": 3, "total_tokens": 14}
     for kind in (OPENAI, MISTRAL):

@@ -8,9 +8,22 @@ from typing import Any
 
 import pytest
 
+from clew.providers.base import Answer, CallPiece
 from clew.providers.tool_arguments import ToolArguments
 from tests.providers.deltas import CHATS, ONE, TWO, A, B, part, received
-from tests.providers.kinds import ANTHROPIC, OPENAI, Kind, block, chunk, completion, delta, ended, message, start
+from tests.providers.kinds import (
+    ANTHROPIC,
+    MISTRAL,
+    OPENAI,
+    Kind,
+    block,
+    chunk,
+    completion,
+    delta,
+    ended,
+    message,
+    start,
+)
 from tests.rigs.raw_server import json_reply
 
 ONE_CALL: dict[str, Sequence[Any]] = {
@@ -41,6 +54,14 @@ ONE_CALL: dict[str, Sequence[Any]] = {
         part('"clew"}', index=0, id="call_2"),
         part('{"q":', index=0, id="call_3"),
         part('"clew"}', index=0, id="call_4"),
+    ],
+    "the name once more, with a line break": [
+        part('{"q": "clew"}', index=0, id="call_1", name="search"),
+        part("\n", index=0, name="search"),
+    ],
+    "a new id and the name with each piece, and a line break at the end": [
+        part('{"q": "clew"}', index=0, id="call_1", name="search"),
+        part("\n", index=0, id="call_2", name="search"),
     ],
     "parameters": [
         {"index": 0, "id": "call_1", "function": {"name": "search", "parameters": '{"q": "clew"}'}},
@@ -106,6 +127,49 @@ def test_two_calls_of_one_tool_whose_names_come_first_are_two(
     assert calls == pieces == TWO
 
 
+NESTED = [
+    ('{"filter": ', '{"filter": {"a": 1}}', "}"),
+    ('{"b":', '{"b":{', '"b":1}', "}"),
+    ('{"a":[', '{"a":["x"]}', "]}"),
+    ("[", "[1], [2]", "]"),
+]
+
+
+@pytest.mark.parametrize("pieces", NESTED)
+def test_an_object_in_an_object_of_the_same_keys_is_not_the_beginning_once_more(pieces: Sequence[str]) -> None:
+    for kind in (OPENAI, MISTRAL):
+        first, *more = pieces
+        calls = [part(first, index=0, id="call_1", name="search"), *(part(piece, index=0) for piece in more)]
+        assert received(kind, calls) == ([("search", "".join(pieces))],) * 2
+    begun = block(0, type="tool_use", id="a", name="search", input={})
+    assert previewed(begun, *(delta(0, "input_json", partial_json=piece) for piece in pieces)) == "".join(pieces)
+
+
+@CHATS
+def test_null_is_arguments_that_are_whole(kind: Kind) -> None:
+    two = [("search", "null"), ("get_weather", "null")]
+    assert received(kind, [[part("null", id="", name=name) for name, _ in two]])[0] == two
+    other = part('{"city":"x"}', index=0, name="get_weather")
+    assert received(kind, [part("null", index=0, name="search"), other])[0] == [two[0], ("get_weather", '{"city":"x"}')]
+    same = [part("null", id="call_1", name="search"), part(A, id="call_2", name="search")]
+    assert received(kind, same)[0] == [two[0], TWO[0]]
+
+
+@CHATS
+def test_each_call_has_the_index_that_its_pieces_had(kind: Kind) -> None:
+    """Also behind an entry that turned out to be no call: the ids of calls are those of their pieces."""
+    nothing = part("", index=0, name="search")
+    nameless = part("", index=9, id="call_0")
+    for first in ([nameless], [part(A, index=0, id="call_1", name="search"), nothing]):
+        calls = [*first, *(part(B, index=number, id=f"id_{number}", name="search") for number in (1, 2, 3))]
+        replied = kind.streamed(*(chunk(tool_calls=[one]) for one in calls), chunk("tool_calls"))
+        *pieces, answer = kind.received(replied, kind.stream)
+        assert isinstance(answer, Answer)
+        shown = {piece.index: piece.tool_call_id for piece in pieces if isinstance(piece, CallPiece) and piece.name}
+        for position, called in enumerate(answer.tool_calls):
+            assert shown[position if called.index is None else called.index] == called.tool_call_id
+
+
 @CHATS
 def test_calls_without_arguments_in_one_chunk_are_as_many_calls(kind: Kind) -> None:
     both = [part("", index=0, id="call_1", name="search"), part("", index=0, id="call_2", name="search")]
@@ -150,6 +214,37 @@ def test_the_input_of_anthropics_calls_is_an_object_however_it_comes() -> None:
         whole = json_reply(message({"type": "tool_use", "id": "a", "name": "search", "input": given}))
         [called] = ANTHROPIC.answer(whole, ANTHROPIC.plain).tool_calls
         assert called.arguments in ('{"q":"clew"}', '{"q": "clew"}')
+
+
+def previewed(*events: Any) -> str:
+    """The arguments of Anthropic's only call, which are those that its pieces make."""
+    *pieces, answer = ANTHROPIC.received(ANTHROPIC.streamed(start(), *events, *ended("tool_use")), ANTHROPIC.stream)
+    assert isinstance(answer, Answer)
+    [called] = answer.tool_calls
+    assert "".join(piece.arguments for piece in pieces if isinstance(piece, CallPiece)) == called.arguments
+    return called.arguments
+
+
+def test_what_is_shown_of_anthropics_calls_is_what_they_are() -> None:
+    begun = block(0, type="tool_use", id="a", name="search", input={})
+    for empty in ("{}", "null"):
+        pieces = [delta(0, "input_json", partial_json=piece) for piece in (empty, '{"q":1}')]
+        assert previewed(begun, *pieces) == '{"q":1}'
+    assert previewed(begun, delta(0, "input_json", partial_json="{}")) == "{}"
+    whole = block(0, type="tool_use", id="a", name="search", input={"q": 1})
+    assert previewed(whole) == '{"q":1}'
+    assert previewed(whole, delta(0, "input_json", partial_json="")) == '{"q":1}'
+    assert previewed(whole, delta(0, "input_json", partial_json="{}")) == '{"q":1}'
+
+
+def test_a_message_beside_deltas_is_not_said_twice() -> None:
+    def answered(*choices: dict[str, Any]) -> str | None:
+        return OPENAI.answer(OPENAI.streamed(*({"choices": [one]} for one in choices)), OPENAI.stream).text
+
+    so_far = [{"delta": {"content": said}, "message": {"content": "Hel"}} for said in ("", "He", "l")]
+    assert answered(*so_far, {"delta": {}, "message": {"content": "Hel"}, "finish_reason": "stop"}) == "Hel"
+    thought = {"delta": {"reasoning_content": "Hm"}}
+    assert answered(thought, {"message": {"content": "Hel"}, "finish_reason": "stop"}) == "Hel"
 
 
 def test_finding_the_end_of_arguments_takes_time_that_grows_with_them_and_not_faster() -> None:

@@ -131,7 +131,9 @@ def test_line_breaks_of_unicode_end_no_line() -> None:
             assert kind.answer(kind.streamed(*begun, *kind.ended), kind.stream).text == text
 
 
-@pytest.mark.parametrize("idle", [b"ping", b"[PING]", b": keep-alive", b"null", b"[]", b"", b"keepalive"])
+@pytest.mark.parametrize(
+    "idle", [b"ping", b'"ping"', b"keep_alive", b"OK", b"[PING]", b": keep-alive", b"null", b"[]", b"", b"keepalive"]
+)
 def test_what_keeps_a_connection_open_is_no_piece_of_an_answer(idle: bytes) -> None:
     for kind in EVERY:
         data = streamed(kind).replace(b"\n\n", b"\n\ndata: " + idle + b"\n\n")
@@ -161,3 +163,11 @@ def test_a_text_may_be_in_parts() -> None:
         for kind in (OPENAI, MISTRAL):
             replied = kind.streamed(chunk("stop", content=content))
             assert said(kind, replied, kind.stream) == ("Hel", "Hel")
+
+
+@OF_ALL
+@pytest.mark.parametrize("name", ["ping", "heartbeat", "keepalive"])
+def test_events_by_these_names_are_no_pieces_of_an_answer(kind: Kind, name: str) -> None:
+    idle = b"\n\nevent: %s\ndata: 1700000000\n\n" % name.encode()
+    data = streamed(kind).replace(b"\n\n", idle)
+    assert said(kind, reply(data, content_type="text/event-stream"), kind.stream) == ("Hel", "Hel")

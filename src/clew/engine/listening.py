@@ -160,7 +160,8 @@ def _calls(answer: Answer, attempt: Attempt, config: RunConfig, ways: Ways) -> t
     """Each with an id that no other one of the answer has."""
     calls = []
     taken: set[str] = set()
-    for index, call in enumerate(answer.tool_calls):
+    for position, call in enumerate(answer.tool_calls):
+        index = position if call.index is None else call.index
         tool_call_id = attempt.call_ids.get(index) or call.tool_call_id
         if not tool_call_id or tool_call_id in taken:
             tool_call_id = new_id("call")

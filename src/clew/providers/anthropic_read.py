@@ -77,10 +77,14 @@ class _Block:
     def arguments(self) -> str:
         """As they were written. Some servers send them whole with the beginning of the block, and then an empty object;
         others as a text that holds the object."""
-        given = self.said.get("input") or {}
-        if self.json and not (given and self.json.are_empty):
+        if self.json and not self.has_input_of_its_own:
             return _unwrapped(str(self.json))
-        return _unwrapped(written(given))
+        return _unwrapped(written(self.said.get("input") or {}))
+
+    @property
+    def has_input_of_its_own(self) -> bool:
+        """Whether all of a call's input came with the beginning of the block."""
+        return bool(self.said.get("input")) and (not self.json or self.json.are_empty)
 
 
 class Gathering(AnswerSoFar):
@@ -258,7 +262,7 @@ class Gathering(AnswerSoFar):
         for block in self._blocks.values():
             for name, pieces in block.pieces.items():
                 yield from _shown(name, pieces.end())
-            rest = block.json.end()
+            rest = block.arguments() if block.has_input_of_its_own else block.json.end()
             if block.place is not None and rest:
                 yield CallPiece(block.place, arguments=rest)
 

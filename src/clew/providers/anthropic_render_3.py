@@ -21,6 +21,8 @@ from clew.providers.openai_render import spoken_in
 RENDERER = "anthropic-messages/3"
 
 _THOUGHTS = ("thinking", "redacted_thinking")
+# In the names of models whose thinking is signed.
+_SIGN = ("claude", "opus", "sonnet", "haiku")
 _UNSIGNED = "it is not signed, which Claude's API refuses"
 _LAST = "nothing was said after it, which Anthropic's API refuses"
 
@@ -50,7 +52,7 @@ def _without_refused(prompt: Prompt) -> tuple[Prompt, Omissions]:
         if not isinstance(item, ReasoningItem) or is_for(item, prompt) is not None:
             items.append(item)
             continue
-        kept = _signed(item.blocks) if "claude" in prompt.config.model else list(item.blocks)
+        kept = _signed(item.blocks) if any(name in prompt.config.model for name in _SIGN) else list(item.blocks)
         if len(kept) < len(item.blocks):
             found.item(item, "reasoning", _UNSIGNED)
         sent = _without_last(kept, item.model_call_id in spoken)

@@ -71,9 +71,12 @@ class UsageSoFar:
 
 @dataclass(frozen=True, slots=True)
 class CalledTool:
+    """`index` is that of its pieces, where it is not its position in the answer."""
+
     tool_call_id: str
     name: str
     arguments: str
+    index: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,6 +36,8 @@ _MEANINGS: tuple[tuple[tuple[str, ...], str, bool], ...] = (
     (("rate_limit_exceeded", "rate_limit_error"), "rate_limit_exceeded", True),
     (("timeout_error",), "timeout", True),
 )
+# Members of answers and of their pieces.
+_ANSWERS = frozenset(("choices", "content", "content_block", "delta", "data"))
 # Codes of what is no error.
 _FINE = frozenset(("none", "", "0", "200", "ok", "success"))
 
@@ -174,19 +176,31 @@ def error_of(chunk: dict[str, Any]) -> Any:
     choices = chunk.get("choices")
     for holder in (chunk, *(choices if isinstance(choices, list) else ())):
         error = holder.get("error") if isinstance(holder, dict) else None
-        if any(error.values()) if isinstance(error, dict) else error:
+        if _says_anything(error):
             return error
-    if choices is None and isinstance(chunk.get("message"), str) and str(chunk.get("code")).lower() not in _FINE:
+    if _ANSWERS.isdisjoint(chunk):
         # As DashScope and many gateways have it.
-        return chunk
-    if chunk.get("success") is False:
+        if isinstance(chunk.get("message"), str) and not _is_fine(chunk.get("code")):
+            return chunk
         # As Cloudflare has it.
-        return chunk.get("errors") or chunk
+        if chunk.get("success") is False:
+            return chunk.get("errors") or chunk
     # As MiniMax tells of errors: with status 200, and whatever else an answer has.
     status = chunk.get("base_resp")
-    if isinstance(status, dict) and status.get("status_code"):
+    if isinstance(status, dict) and not _is_fine(status.get("status_code")):
         return {"message": status.get("status_msg"), "code": status["status_code"]}
     return None
+
+
+def _is_fine(code: Any) -> bool:
+    return str(code).lower() in _FINE
+
+
+def _says_anything(error: Any) -> bool:
+    """Whether there is an error in what stands where one would."""
+    if not isinstance(error, dict):
+        return bool(error)
+    return any(error.values()) and not (_is_fine(error.get("code")) and _is_fine(error.get("message")))
 
 
 def status_of(word: Any) -> int | None:

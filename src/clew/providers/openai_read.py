@@ -78,7 +78,7 @@ class Gathering(AnswerSoFar):
             delta, message = choice.get("delta"), choice.get("message")
             if isinstance(delta, dict):
                 pieces += self._say(delta)
-            if isinstance(message, dict):
+            if isinstance(message, dict) and (delta is None or _reason_of(choice)):
                 pieces += self._say(self._unsaid(message))
             self._note_end(choice)
         if self._usage is not before and not self.ended and (so_far := self.used()) is not None:
@@ -109,11 +109,13 @@ class Gathering(AnswerSoFar):
             pass
 
     def _unsaid(self, message: dict[str, Any]) -> dict[str, Any]:
-        """What of a whole message has not been said yet: all of it, its calls, or nothing. Some servers have such a
-        message in the last chunk of a stream, or in the only one."""
+        """What of a whole message has not been said yet. Some servers have such a message in the last chunk of a
+        stream, or in the only one."""
         if not self.said_anything:
             return message
-        return {} if self._calls.calls else {name: message.get(name) for name in ("tool_calls", "function_call")}
+        unsaid = () if self._text or self._refusal else ("content", "refusal")
+        calls = () if self._calls.calls else ("tool_calls", "function_call")
+        return {name: message.get(name) for name in (*unsaid, *calls)}
 
     def note_usage(self, chunk: dict[str, Any]) -> None:
         for reported in usages.reported_in(chunk):
@@ -147,8 +149,7 @@ class Gathering(AnswerSoFar):
         return index == self._index or str(index) == str(self._index)
 
     def _note_end(self, choice: dict[str, Any]) -> None:
-        # Gemini's endpoint has written it in its own way.
-        reason = choice.get("finish_reason") or choice.get("finishReason")
+        reason = _reason_of(choice)
         if reason is not None:
             self._note_reason(reason)
 
@@ -168,11 +169,10 @@ class Gathering(AnswerSoFar):
         for entry in _entries(delta):
             self._had_calls = True
             known = self._calls.changes
-            piece = self._calls.add(entry)
+            pieces = self._calls.add(entry)
             if self._calls.changes != known:
                 self._goes_on()
-            if piece is not None:
-                yield piece
+            yield from pieces
 
     def end(self) -> Iterator[Piece]:
         """What is left to be shown when nothing more comes."""
@@ -195,7 +195,10 @@ class Gathering(AnswerSoFar):
         return Answer(
             text=str(self._text) or None,
             refusal=str(self._refusal) or None,
-            tool_calls=tuple(CalledTool(call.id, call.name, str(call.arguments)) for call in calls),
+            tool_calls=tuple(
+                CalledTool(call.id, call.name, str(call.arguments), None if call.place == position else call.place)
+                for position, call in enumerate(calls)
+            ),
             reasoning=self._reasoning(),
             # A model that was told which tool to call says "stop" when it has called it.
             finish_reason="tool_calls" if calls and meaning == "stop" else meaning,
@@ -216,6 +219,11 @@ class Gathering(AnswerSoFar):
 
     def _pricing_context(self) -> PricingContext:
         return {} if self._service_tier in STANDARD_TIERS else {"service_tier": whole_text(self._service_tier)}
+
+
+def _reason_of(choice: dict[str, Any]) -> Any:
+    # Gemini's endpoint has written it in its own way.
+    return choice.get("finish_reason") or choice.get("finishReason")
 
 
 def _entries(said: dict[str, Any]) -> Sequence[Any]:

@@ -48,4 +48,4 @@ def _says_anything(item: Item) -> bool:
     """Whether it is a message of the assistant with a text or a refusal."""
     if not isinstance(item, MessageItem) or item.role != "assistant":
         return False
-    return bool(plain_text(item.content)) or any(isinstance(part, Refusal) for part in item.content)
+    return bool(plain_text(item.content).strip()) or any(isinstance(part, Refusal) for part in item.content)

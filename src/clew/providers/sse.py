@@ -17,7 +17,8 @@ _BEGINNINGS = (b"data:", b"event:", b"id:", b"retry:", b"error:", b":")
 _ERROR_FIELD = b"error:"
 _ERROR_LINE = re.compile(rb"(?<![^\r\n])error:")
 # Data by which some servers keep a connection open.
-_IDLE = re.compile(r"(:.*|\[?ping\]?|pong|keep-?alive|heartbeat|null|\[\])?", re.IGNORECASE)
+_IDLE = re.compile(r'"?(:.*|\[?ping\]?|pong|keep[-_ ]?alive|heartbeat|null|ok|\[\])?"?', re.IGNORECASE)
+_IDLE_KINDS = frozenset(("ping", "heartbeat", "keepalive", "keep-alive", "keep_alive"))
 BEGINNING_BYTES = max(map(len, _BEGINNINGS))
 
 
@@ -43,9 +44,16 @@ async def events(body: AsyncIterator[bytes], request: httpx2.Request) -> AsyncIt
         yield event
 
 
-def texts_in(data: str) -> list[str]:
+def is_end_mark(text: str) -> bool:
+    return text.strip().strip('"').upper() in (END_MARK, END_MARK.strip("[]"))
+
+
+def texts_in(event: httpx2.ServerSentEvent) -> list[str]:
     """The texts in the data of an event, each JSON or the end mark: one; none if it only keeps the connection open;
     one in each line where a server leaves out the blank lines between its events."""
+    data = event.data
+    if event.event in _IDLE_KINDS:
+        return []
     if "\n" not in data:
         if data.startswith("{"):
             return [data]

@@ -7,10 +7,6 @@ import re
 from clew import exact_json
 from clew.providers.text import TextPieces
 
-# Arguments of fewer characters than this may begin as a later piece does by accident; not so the beginnings of an
-# object, which in no JSON follow each other.
-_SAME_CHARS_MIN = 3
-_BEGINNINGS = ("{", '{"')
 # What some servers send before the true arguments.
 _EMPTY = ("{}", "null")
 _EMPTY_CHARS_MAX = 10
@@ -56,10 +52,25 @@ class _Brackets:
 class ToolArguments:
     """The arguments of a call as far as they have come. The same arguments again add nothing.
 
-    Some servers begin with an empty object or null, and then send what is in it.
+    Some servers begin with an empty object or null, and then send what is in it. In others each piece has all that came
+    before it, too: then each begins with the one before, from the first one on. Two such pieces may also be an object
+    in an object of the same keys, so that the second is held until it is clear what it is.
     """
 
-    __slots__ = ("_brackets", "_chars", "_complete", "_repeats", "_text", "_unread", "_whole", "pieces")
+    __slots__ = (
+        "_brackets",
+        "_chars",
+        "_complete",
+        "_first",
+        "_grow",
+        "_held",
+        "_repeats",
+        "_text",
+        "_unread",
+        "_unshown",
+        "_whole",
+        "pieces",
+    )
 
     def __init__(self) -> None:
         self._begin()
@@ -76,9 +87,15 @@ class ToolArguments:
         # Pieces in which brackets have not been counted: few calls need that.
         self._unread: list[str] = []
         self._complete: bool | None = None
+        # The only piece so far; the second one, as long as it may have the first in it; whether all have.
+        self._first: str | None = None
+        self._held: str | None = None
+        self._grow = False
+        # An empty object is shown when it is clear that it is one.
+        self._unshown = ""
 
     def __str__(self) -> str:
-        text = str(self._text)
+        text = str(self._text) if self._held is None else self._likely(self._held)
         if self._whole is None or not self._repeats:
             return text
         # Where they are sent once more, and otherwise, the newest hold.
@@ -89,16 +106,22 @@ class ToolArguments:
 
     @property
     def shown(self) -> str:
-        return self._whole if self._whole is not None and self._repeats else self._text.shown
+        """What has been shown of them, where all of it was."""
+        if self._whole is not None and self._repeats:
+            return self._whole
+        shown = self._text.shown
+        return shown[: len(shown) - len(self._unshown)]
 
     @property
     def are_complete(self) -> bool:
-        """Whether they are a whole JSON object or array."""
+        """Whether they are null, or a whole JSON object or array."""
+        if self._held is not None:
+            return exact_json.is_json(self._likely(self._held))
         for piece in self._unread:
             self._brackets.add(piece)
         self._unread.clear()
         if not self._brackets.closed:
-            return False
+            return self.are_empty
         if self._complete is None:
             self._complete = exact_json.is_json(str(self._text))
         return self._complete
@@ -111,36 +134,67 @@ class ToolArguments:
     @property
     def may_be_empty(self) -> bool:
         """Whether they are such an object as far as they have come."""
-        return self._chars < _EMPTY_CHARS_MAX and any(empty.startswith(str(self).strip()) for empty in _EMPTY)
+        return bool(self._unshown)
 
     def add(self, piece: str) -> str:
         """Adds a piece; returns what of it can be shown."""
-        if self.are_empty and piece.strip() == str(self).strip():
+        if not piece or (self.are_empty and piece.strip() == str(self).strip()):
             return ""
+        if self._held is not None:
+            return self._decide(self._held, piece)
         if self and piece.lstrip()[:1] in ("{", "[") and (self.are_empty or self.are_complete):
             self._repeats = not self.are_empty
             self._whole = str(self)
             self._begin()
-        elif self._is_grown(piece):
-            piece = piece[self._chars :]
+        elif self._grow and piece.startswith(before := str(self._text)):
+            return self._append(piece[len(before) :])
+        elif self._first is not None and len(piece) > len(self._first) and piece.startswith(self._first):
+            self._held = piece
+            return ""
+        self._first = piece if not self._chars else None
+        return self._append(piece)
+
+    def release(self) -> str:
+        """Returns what was kept back in case that other arguments come."""
+        released, self._unshown = self._unshown, ""
+        return released
+
+    def end(self) -> str:
+        """Returns what is left to be shown when nothing more comes."""
+        rest = ""
+        if self._held is not None and self._first is not None:
+            whole, self._held = self._likely(self._held), None
+            rest = self._append(whole[len(self._first) :])
+        rest += self.release() + self._text.end()
+        return "" if self._repeats else rest
+
+    def _likely(self, held: str) -> str:
+        """The text, if nothing comes after the piece that is held."""
+        joined = (self._first or "") + held
+        return held if exact_json.is_json(held) and not exact_json.is_json(joined) else joined
+
+    def _decide(self, held: str, piece: str) -> str:
+        """Adds the piece that was held and the one after it, which tells what both are."""
+        first = self._first or ""
+        self._first = self._held = None
+        self._grow = piece.startswith(held)
+        if self._grow:
+            return self._append(piece[len(first) :])
+        return self._append(held + piece)
+
+    def _append(self, piece: str) -> str:
         self._chars += len(piece)
         self._unread.append(piece)
         if piece.strip():
             self._complete = None
         self.pieces += not self._repeats and bool(piece)
         shown = self._text.add(piece)
-        return "" if self._repeats else shown
-
-    def _is_grown(self, piece: str) -> bool:
-        """Whether a piece has all that came before it in it, too, as all pieces of some servers do."""
-        if len(piece) <= self._chars or not piece.startswith(before := str(self._text)):
-            return False
-        return self._chars >= _SAME_CHARS_MIN or before in _BEGINNINGS
-
-    def end(self) -> str:
-        """Returns what is left to be shown when nothing more comes."""
-        rest = self._text.end()
-        return "" if self._repeats else rest
+        if self._repeats:
+            return ""
+        shown, self._unshown = self._unshown + shown, ""
+        if self._chars < _EMPTY_CHARS_MAX and any(empty.startswith(str(self).strip()) for empty in _EMPTY):
+            shown, self._unshown = "", shown
+        return shown
 
 
 def same_json(one: str, other: str) -> bool:

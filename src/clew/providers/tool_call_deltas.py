@@ -23,8 +23,10 @@ _NO_IDS = frozenset(("", "null", "None"))
 class ToolCall:
     """A call as far as it has come. `extra` is what its provider wants to have back with it.
 
-    `again`: the call that this one may be nothing but once more, as long as its arguments are not others.
-    `ids_change`: each of its pieces has another id. `chunk` is the number of the chunk in which it began.
+    `again`: the call that this one may be nothing but once more, as long as it has no arguments, or no others.
+    `has_own_id`: then it is another call as soon as it has any.
+    `ids_change`: each of its pieces has another id. `chunk` is the number of the chunk in which it began, `place` its
+    own.
     """
 
     __slots__ = (
@@ -33,15 +35,18 @@ class ToolCall:
         "arguments",
         "chunk",
         "extra",
+        "has_own_id",
         "id",
         "ids_change",
         "index",
         "name",
         "pieces",
+        "place",
         "sent_id",
     )
 
-    def __init__(self, index: Any, sent_id: str | None, id: str, chunk: int) -> None:
+    def __init__(self, place: int, index: Any, sent_id: str | None, id: str, chunk: int) -> None:
+        self.place = place
         self.index = index
         self.sent_id = sent_id
         self.id = id
@@ -52,6 +57,7 @@ class ToolCall:
         self.chunk = chunk
         self.ids_change = False
         self.again: ToolCall | None = None
+        self.has_own_id = False
         self.extra: dict[str, Any] | None = None
 
     @property
@@ -59,7 +65,10 @@ class ToolCall:
         """Whether it is the call before it once more, as far as it has come."""
         if self.again is None:
             return False
-        return not self.arguments or same_json(str(self.arguments), str(self.again.arguments))
+        arguments = str(self.arguments)
+        if not arguments.strip():
+            return True
+        return not self.has_own_id and same_json(arguments, str(self.again.arguments))
 
 
 def merged(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
@@ -84,7 +93,9 @@ class _Delta:
         if arguments is None:
             # As models of the Llama family have it, and servers that pass on what they wrote.
             arguments = said.get("parameters")
-        self.index = int(index) if isinstance(index, str) and index.isdecimal() else index
+        if isinstance(index, str) and index.isascii() and index.isdecimal():
+            index = int(index[:9])
+        self.index = index if isinstance(index, (int, str)) else None
         self.id = whole_text(id) if isinstance(id, str) and id not in _NO_IDS else None
         self.name = whole_text(name) if isinstance(name, str) else ""
         if arguments is not None and not isinstance(arguments, str):
@@ -92,6 +103,10 @@ class _Delta:
             arguments = written(arguments)
         self.arguments: str = arguments or ""
         self.extra = extra if isinstance(extra, dict) else None
+
+    @property
+    def says_arguments(self) -> bool:
+        return bool(self.arguments.strip())
 
     @property
     def is_empty(self) -> bool:
@@ -108,7 +123,12 @@ class ToolCallDeltas:
     def __init__(self, offered: Callable[[], Sequence[str]] = tuple) -> None:
         self._offered = offered
         self._calls: list[ToolCall] = []
+        # Those of which something may have been kept back.
+        self._unsettled: list[ToolCall] = []
         self._chunk = 0
+        self._ids: set[str] = set()
+        # The place of the newest call by its index and its id.
+        self._newest: dict[tuple[int | str | None, str | None], int] = {}
         self.changes = 0
 
     @property
@@ -120,19 +140,18 @@ class ToolCallDeltas:
         """The entries that come now are in another chunk."""
         self._chunk += 1
 
-    def add(self, sent: Any) -> CallPiece | None:
-        """Takes an entry of a stream; returns what of it is new."""
-        if not isinstance(sent, dict):
-            return None
-        delta = _Delta(sent)
-        if delta.is_empty:
-            return None
-        place = self._place_of(delta)
-        call = self._calls[place]
+    def add(self, sent: Any) -> list[CallPiece]:
+        """Takes an entry of a stream; returns what of it is new, and what was kept back of the calls before it."""
+        delta = _Delta(sent) if isinstance(sent, dict) else None
+        if delta is None or delta.is_empty:
+            return []
+        known = len(self._calls)
+        call = self._calls[self._place_of(delta)]
+        pieces = self._released() if len(self._calls) > known else []
         shown = self._grow(call, delta)
         if call.announced:
-            return CallPiece(place, arguments=shown) if shown else None
-        return self._announcement(place) if not self._may_grow(call) else None
+            return [*pieces, CallPiece(call.place, arguments=shown)] if shown else pieces
+        return pieces if self._may_grow(call) else [*pieces, *self._announced(call)]
 
     def add_whole(self, sent: Any) -> None:
         """Takes an entry of an answer that came at once: each is a call of its own, whatever ids and indexes it has."""
@@ -142,14 +161,14 @@ class ToolCallDeltas:
 
     def end(self) -> list[CallPiece]:
         """Returns what is left to be shown when nothing more comes."""
-        left: list[CallPiece | None] = []
-        for place, call in enumerate(self._calls):
+        left: list[CallPiece] = []
+        for call in self._calls:
             rest = call.arguments.end()
-            if call.announced:
-                left.append(CallPiece(place, arguments=rest) if rest else None)
-            else:
-                left.append(self._announcement(place))
-        return [piece for piece in left if piece is not None]
+            if not call.announced:
+                left += self._announced(call)
+            elif rest:
+                left.append(CallPiece(call.place, arguments=rest))
+        return left
 
     # Which call a piece belongs to
 
@@ -162,32 +181,31 @@ class ToolCallDeltas:
         if before is not None and before.arguments.are_complete:
             if not delta.name:
                 new.name, new.again = before.name, before
-            elif delta.name == before.name and (before.ids_change or (delta.id is None and not delta.arguments)):
+            elif delta.name == before.name and (before.ids_change or not delta.says_arguments):
                 new.again = before
+                new.has_own_id = delta.id is not None and not before.ids_change
         return len(self._calls) - 1
 
     def _candidate(self, delta: _Delta) -> int | None:
         """Returns the place of the newest call with its index, else with its id, else of the newest that it may go on
         with; None if it begins a call."""
-        newest_first = range(len(self._calls) - 1, -1, -1)
         if not self._calls:
             return None
         if delta.index is not None:
-            of_index = [place for place in newest_first if self._calls[place].index == delta.index]
-            of_both = (place for place in of_index if delta.id is not None and self._calls[place].sent_id == delta.id)
-            if of_index:
-                return next(of_both, of_index[0])
+            of_both = self._newest.get((delta.index, delta.id)) if delta.id is not None else None
+            of_index = self._newest.get((delta.index, None)) if of_both is None else of_both
+            if of_index is not None:
+                return of_index
         newest = self._calls[-1]
         if delta.id is not None:
-            of_id = next((place for place in newest_first if self._calls[place].sent_id == delta.id), None)
+            of_id = self._newest.get((None, delta.id))
             if of_id is not None:
                 # LocalAI sends one call at several indexes; others give all calls one id.
                 begins = delta.index is not None and delta.name and self._calls[of_id].arguments.are_complete
                 return None if begins else of_id
             if delta.index is not None or newest.arguments.are_complete:
                 return None
-        goes_on = not delta.name or delta.index is None
-        return newest_first[0] if goes_on else None
+        return newest.place if not delta.name or delta.index is None else None
 
     def _begins_another(self, call: ToolCall, delta: _Delta) -> bool:
         """Whether a piece with the index of `call`, or without any, is the first of another call."""
@@ -211,7 +229,7 @@ class ToolCallDeltas:
         return not self._is_more_of_name(call, delta) and (other_id or self._is_another_name(call, delta))
 
     def _follows_complete(self, call: ToolCall, delta: _Delta, other_id: bool) -> bool:
-        if not delta.arguments.strip():
+        if not delta.says_arguments:
             # A call whose arguments are still to come, or once more the name of this one. Where no id tells, what
             # comes after it does.
             return other_id or delta.name != call.name or delta.id is None or call.ids_change
@@ -241,11 +259,19 @@ class ToolCallDeltas:
 
     def _new(self, delta: _Delta) -> ToolCall:
         # Results find their calls by the id, so no two may share one whatever the server says.
-        taken = any(call.id == delta.id for call in self._calls)
-        id = new_id("call") if delta.id is None or taken else delta.id
-        call = ToolCall(delta.index, delta.id, id, self._chunk)
+        id = new_id("call") if delta.id is None or delta.id in self._ids else delta.id
+        call = ToolCall(len(self._calls), delta.index, delta.id, id, self._chunk)
         self._calls.append(call)
+        self._unsettled.append(call)
+        self._ids.add(id)
+        self._note(call)
         return call
+
+    def _note(self, call: ToolCall) -> None:
+        """From now on it is the newest with its index, with its id, and with both."""
+        for key in ((call.index, None), (None, call.sent_id), (call.index, call.sent_id)):
+            if call.place >= self._newest.get(key, 0):
+                self._newest[key] = call.place
 
     # What a piece adds
 
@@ -259,8 +285,10 @@ class ToolCallDeltas:
         call.ids_change |= None not in (call.sent_id, delta.id) and call.sent_id != delta.id
         if call.sent_id is None and delta.id is not None:
             call.sent_id = delta.id
-            if not call.announced and all(other.id != delta.id for other in self._calls):
+            self._note(call)
+            if not call.announced and delta.id not in self._ids:
                 call.id = delta.id
+                self._ids.add(call.id)
         if delta.extra is not None:
             call.extra = merged(call.extra or {}, delta.extra)
         if not delta.arguments:
@@ -269,21 +297,36 @@ class ToolCallDeltas:
         self.changes += call.arguments.pieces - pieces
         return shown
 
-    def _announcement(self, place: int) -> CallPiece | None:
-        """Returns the first piece of a call, which has its id and name."""
-        call = self._calls[place]
+    def _announced(self, call: ToolCall) -> list[CallPiece]:
+        """Returns the first piece of a call, which has its id and name, if it is one."""
         if not call.name or call.is_once_more:
-            return None
+            return []
         call.announced = True
-        return CallPiece(place, call.id, call.name, call.arguments.shown)
+        return [CallPiece(call.place, call.id, call.name, call.arguments.shown)]
+
+    def _released(self) -> list[CallPiece]:
+        """Returns what was kept back of the calls before the newest, which has just begun."""
+        pieces: list[CallPiece] = []
+        *before, newest = self._unsettled
+        for call in before:
+            rest = call.arguments.release()
+            if not call.announced and not self._name_may_grow(call):
+                pieces += self._announced(call)
+            elif call.announced and rest:
+                pieces.append(CallPiece(call.place, arguments=rest))
+        self._unsettled = [*(call for call in before if not call.announced), newest]
+        return pieces
 
     def _may_grow(self, call: ToolCall) -> bool:
         """Whether the name may be the beginning of a longer one, the true arguments may be still to come, or the call
         may be another one once more."""
-        if call.again is not None:
+        if call.again is not None and (not call.has_own_id or call.is_once_more):
             return True
+        return call.arguments.may_be_empty or self._name_may_grow(call)
+
+    def _name_may_grow(self, call: ToolCall) -> bool:
         if call.arguments:
-            return call.arguments.may_be_empty
+            return False
         offered = self._offered()
         return call.name not in offered and any(name.startswith(call.name) for name in offered)
 

@@ -215,7 +215,7 @@ class Transport:
         """The pieces of a stream. Returns when the answer is whole, and raises when it ends before."""
         failure: ProviderFailed | None = None
         async for event in sse.events(self._bytes(body, gathering, deadline), body.response.request):
-            for text in sse.texts_in(event.data) if event.data else ():
+            for text in sse.texts_in(event) if event.data else ():
                 if body.done:
                     break
                 body.found = True
@@ -272,7 +272,7 @@ class Transport:
     def _chunk(self, text: str, kind: str, body: _Body, gathering: Gathering) -> dict[str, Any] | None:
         """The object in an event of this kind; None for the end mark, and for an event that the end of the stream has
         cut."""
-        if text.strip().strip('"') == sse.END_MARK:
+        if not text.startswith("{") and sse.is_end_mark(text):
             gathering.over = True
             return None
         try:

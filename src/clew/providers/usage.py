@@ -127,7 +127,9 @@ def of_messages(reported: JsonObject) -> Usage | None:
     by_duration = for_an_hour + count(creation.get("ephemeral_5m_input_tokens"))
     cached = count(reported.get("cache_read_input_tokens"))
     written = max(count(reported.get("cache_creation_input_tokens")), by_duration)
-    fresh, output = count(reported.get("input_tokens")), count(reported.get("output_tokens"))
+    fresh = count(reported.get("input_tokens"))
+    # A server that speaks both formats may say one number in each.
+    output = max(count(reported.get("output_tokens")), count(reported.get("completion_tokens")))
     if not (fresh or cached or written or output):
         return None
     return Usage(
