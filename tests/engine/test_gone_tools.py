@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from clew.engine import calling
 from clew.engine.driving import drive
 from clew.engine.hand import Hand
 from clew.engine.tools import Toolbox
@@ -35,6 +36,23 @@ def test_a_call_that_may_have_done_something_is_in_doubt_where_its_tool_is_gone(
         await drive(Hand(here.driving("has no tools", toolbox=Toolbox()), here.thread_id, run_id))
         [doubt] = here.of(run_id, ToolInDoubt)
         assert doubt.reason.endswith("and the tool is not available on this server any more")
+        await deadly.settle(run_id, "happened")
+        await drive(Hand(here.driving("has no tools", toolbox=Toolbox()), here.thread_id, run_id))
+        assert here.of(run_id, RunCompleted)
+
+    told(work)
+
+
+def test_a_doubt_as_older_versions_told_it_is_played_again_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They did not say that the tool was gone."""
+    monkeypatch.setattr(calling, "_GONE", calling._DIED)
+
+    async def work(here: House) -> None:
+        deadly = Deadly(here, "idempotent")
+        run_id = await deadly.queue()
+        await deadly.die(run_id, 1)
+        await drive(Hand(here.driving("has no tools", toolbox=Toolbox()), here.thread_id, run_id))
+        assert [one.reason for one in here.of(run_id, ToolInDoubt)] == [calling._DIED]
         await deadly.settle(run_id, "happened")
         await drive(Hand(here.driving("has no tools", toolbox=Toolbox()), here.thread_id, run_id))
         assert here.of(run_id, RunCompleted)

@@ -70,6 +70,7 @@ _BY_POLICY = (BY_PROBE, BY_POLICY)
 _LIMIT = re.compile(r"context_tokens allows (\d+)")
 _NO_PROVIDER = "no provider is called "
 _NO_TOOL = "is not available on this server any more"
+_DIED = "the process ended after the call was started and before its outcome was known"
 _ENDS = (RunCompleted, RunFailed, RunCancelled, RunExpired, RunIncomplete)
 _GIVEN = (MessageAppended, ToolImported, ReasoningImported, ToolReplaced)
 
@@ -257,6 +258,9 @@ class Recording:
                         return None
                 case ToolInDoubt(reason=reason) if event.tool_call_id not in begun and reason.endswith(_NO_TOOL):
                     return None
+                case ToolInDoubt(reason=reason) if event.tool_call_id not in begun and reason == _DIED:
+                    # Older versions said so of a call of any effect whose tool was gone.
+                    effect = effect or "once"
                 case ToolSettled(by=by) if by in _BY_POLICY and settled is None:
                     settled = event
                 case _:
