@@ -22,6 +22,8 @@ from clew.ids import new_id
 from clew.rules.commands import CreateThread, QueueRun
 from tests.rigs.commands import refused, shown, typed
 
+pytestmark = pytest.mark.slow
+
 _DEMO_SECONDS_MAX = 15.0
 
 

@@ -22,6 +22,8 @@ from tests.providers.kinds import ANTHROPIC, EVERY, MISTRAL, OPENAI, Kind, block
 from tests.rigs.exact_upstream import Upstream, upstream
 from tests.rigs.raw_server import Reply, reply, slow_stream
 
+pytestmark = pytest.mark.slow
+
 BOTH = [pytest.param(tongue, kind, id=f"{tongue} by {kind}") for tongue, kind in product(TONGUES, EVERY)]
 SPOKEN = pytest.mark.parametrize(("tongue", "kind"), BOTH)
 

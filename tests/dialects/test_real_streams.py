@@ -24,6 +24,8 @@ from tests.providers.kinds import ANTHROPIC, EVERY, Kind, block, chunk, delta, e
 from tests.rigs.exact_upstream import Upstream, upstream
 from tests.rigs.raw_server import Reply, reply, slow_stream
 
+pytestmark = pytest.mark.slow
+
 # The text of the pieces, that of the whole answer, and the calls: name and arguments of both.
 Heard = tuple[str, str, list[tuple[str, str]], list[tuple[str, str]]]
 

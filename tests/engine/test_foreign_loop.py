@@ -16,6 +16,8 @@ from clew.engine.foreign_loop import Apart
 from clew.engine.tools import Result, ServerTool, Toolbox, ToolCallInfo
 from tests.rigs import leftovers
 
+pytestmark = pytest.mark.slow
+
 INFO = ToolCallInfo("thread_1", "run_1", "call_1", "run_1_call_1", 1)
 _LIMIT_SECONDS = 20
 _THREAD = "clew-foreign-loop"

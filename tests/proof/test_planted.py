@@ -20,6 +20,8 @@ from clew.proof.verify import FAULTS_MAX, Fault, Report, verify_log, verify_stre
 from tests.proof.logs import OTHER_SIGNER, SIGNER, fill, opened, signed_log
 from tests.proof.planting import EVERY_STORE, ONLY_SQLITE, Backdoor, Deed, Planted, rewriting_a_stream
 
+pytestmark = pytest.mark.slow
+
 SIGNED = 45
 EVENTS = 60
 TIMES = 12

@@ -27,6 +27,8 @@ from tests.rigs.postgres import (
 )
 from tests.rigs.processes import ROOT
 
+pytestmark = pytest.mark.slow
+
 _LIMIT_SECONDS = 15.0
 _SESSION = """
 import threading, time
