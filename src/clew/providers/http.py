@@ -176,7 +176,7 @@ def error_of(chunk: dict[str, Any]) -> Any:
     choices = chunk.get("choices")
     for holder in (chunk, *(choices if isinstance(choices, list) else ())):
         error = holder.get("error") if isinstance(holder, dict) else None
-        if _says_anything(error):
+        if error and _says_anything(error):
             return error
     if _ANSWERS.isdisjoint(chunk):
         # As DashScope and many gateways have it.
@@ -197,9 +197,9 @@ def _is_fine(code: Any) -> bool:
 
 
 def _says_anything(error: Any) -> bool:
-    """Whether there is an error in what stands where one would."""
+    """Whether there is an error in what stands where one would, and is not empty."""
     if not isinstance(error, dict):
-        return bool(error)
+        return True
     return any(error.values()) and not (_is_fine(error.get("code")) and _is_fine(error.get("message")))
 
 
