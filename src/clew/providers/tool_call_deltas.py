@@ -127,8 +127,8 @@ class ToolCallDeltas:
         self._unsettled: list[ToolCall] = []
         self._chunk = 0
         self._ids: set[str] = set()
-        # The place of the newest call by its index and its id.
-        self._newest: dict[tuple[int | str | None, str | None], int] = {}
+        # The newest call by its index and its id.
+        self._newest: dict[tuple[int | str | None, str | None], ToolCall] = {}
         self.changes = 0
 
     @property
@@ -146,7 +146,7 @@ class ToolCallDeltas:
         if delta is None or delta.is_empty:
             return []
         known = len(self._calls)
-        call = self._calls[self._place_of(delta)]
+        call = self._call_of(delta)
         pieces = self._released() if len(self._calls) > known else []
         shown = self._grow(call, delta)
         if call.announced:
@@ -172,11 +172,10 @@ class ToolCallDeltas:
 
     # Which call a piece belongs to
 
-    def _place_of(self, delta: _Delta) -> int:
-        place = self._candidate(delta)
-        before = None if place is None else self._calls[place]
-        if place is not None and before is not None and not self._begins_another(before, delta):
-            return place
+    def _call_of(self, delta: _Delta) -> ToolCall:
+        before = self._candidate(delta)
+        if before is not None and not self._begins_another(before, delta):
+            return before
         new = self._new(delta)
         if before is not None and before.arguments.are_complete:
             if not delta.name:
@@ -184,16 +183,16 @@ class ToolCallDeltas:
             elif delta.name == before.name and (before.ids_change or not delta.says_arguments):
                 new.again = before
                 new.has_own_id = delta.id is not None and not before.ids_change
-        return len(self._calls) - 1
+        return new
 
-    def _candidate(self, delta: _Delta) -> int | None:
-        """Returns the place of the newest call with its index, else with its id, else of the newest that it may go on
-        with; None if it begins a call."""
+    def _candidate(self, delta: _Delta) -> ToolCall | None:
+        """Returns the newest call with its index, else with its id, else the newest that it may go on with; None if it
+        begins a call."""
         if not self._calls:
             return None
         if delta.index is not None:
             of_both = self._newest.get((delta.index, delta.id)) if delta.id is not None else None
-            of_index = self._newest.get((delta.index, None)) if of_both is None else of_both
+            of_index = of_both or self._newest.get((delta.index, None))
             if of_index is not None:
                 return of_index
         newest = self._calls[-1]
@@ -201,11 +200,11 @@ class ToolCallDeltas:
             of_id = self._newest.get((None, delta.id))
             if of_id is not None:
                 # LocalAI sends one call at several indexes; others give all calls one id.
-                begins = delta.index is not None and delta.name and self._calls[of_id].arguments.are_complete
+                begins = delta.index is not None and delta.name and of_id.arguments.are_complete
                 return None if begins else of_id
             if delta.index is not None or newest.arguments.are_complete:
                 return None
-        return newest.place if not delta.name or delta.index is None else None
+        return newest if not delta.name or delta.index is None else None
 
     def _begins_another(self, call: ToolCall, delta: _Delta) -> bool:
         """Whether a piece with the index of `call`, or without any, is the first of another call."""
@@ -270,8 +269,8 @@ class ToolCallDeltas:
     def _note(self, call: ToolCall) -> None:
         """From now on it is the newest with its index, with its id, and with both."""
         for key in ((call.index, None), (None, call.sent_id), (call.index, call.sent_id)):
-            if call.place >= self._newest.get(key, 0):
-                self._newest[key] = call.place
+            if call.place >= self._newest.setdefault(key, call).place:
+                self._newest[key] = call
 
     # What a piece adds
 
