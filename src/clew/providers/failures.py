@@ -9,6 +9,7 @@ import httpx2
 from clew.errors import ProviderFailed
 from clew.providers import http
 from clew.providers.http import described, error_in, excerpt, meaning, retry_after, status_of
+from clew.settings import key_setting, url_setting
 
 
 def content_type(response: httpx2.Response) -> str:
@@ -23,8 +24,8 @@ class Failures:
         self._where = where
         self._key = key
         self._timeout_seconds = timeout_seconds
-        self._key_setting = f"CLEW_{name.upper()}_API_KEY"
-        self._url_setting = f"CLEW_{name.upper()}_BASE_URL"
+        self._key_setting = key_setting(name)
+        self._url_setting = url_setting(name)
 
     def shown(self, text: str) -> str:
         """Returns an excerpt without the key, which some servers repeat. It is cut only then, or half a key would

@@ -17,6 +17,7 @@ from clew.providers import sse
 from clew.providers.base import Answer, Piece, UsageSoFar
 from clew.providers.failures import Failures, content_type
 from clew.providers.http import ERROR_BYTES_MAX, Clients, checked_key, checked_url, error_of, parsed
+from clew.settings import key_setting, url_setting
 
 # A model that repeats itself for ever would otherwise fill the memory.
 ANSWER_BYTES_MAX = 32 * 1024 * 1024
@@ -104,9 +105,8 @@ class Transport:
         headers: Mapping[str, str] | None = None,
     ) -> None:
         self.name = name
-        setting = f"CLEW_{name.upper()}"
-        self._key = checked_key(api_key, f"{setting}_API_KEY")
-        self.base_url = checked_url(base_url, f"{setting}_BASE_URL")
+        self._key = checked_key(api_key, key_setting(name))
+        self.base_url = checked_url(base_url, url_setting(name))
         parsed = httpx2.URL(self.base_url)
         # Without the path, and without a user and password that a proxy's URL may carry.
         self.origin = parsed.netloc.decode()
