@@ -116,6 +116,15 @@ def _is_odd(written: bytes) -> bool:
         return True
 
 
+def object_in(text: str) -> dict[str, Any]:
+    """The object that a JSON text is; an empty one where it is none."""
+    try:
+        value = loads(text)
+    except ValueError:
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
 def parse(text: str) -> Any:
     """The same by Python's own parser, which also takes halves of surrogate pairs. Raises `json.JSONDecodeError`."""
     try:

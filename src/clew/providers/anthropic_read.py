@@ -305,26 +305,26 @@ def _index(chunk: dict[str, Any]) -> int | str | None:
 
 def _can_go_back(raw: str) -> bool:
     """Whether it is a block that the API takes: a call has an id and an object."""
-    if not _is_plain_json(raw):
+    block = _plain_json(raw)
+    if not isinstance(block, dict):
         return False
-    block = orjson.loads(raw)
     return block.get("type") != "tool_use" or (bool(block.get("id")) and isinstance(block.get("input"), dict))
 
 
-def _is_plain_json(text: str) -> bool:
-    """Whether there is neither half a character nor a number beyond all floats in it, which JSON can write."""
+def _plain_json(text: str) -> Any:
+    """The value of a JSON text; None where half a character or a number beyond all floats is in it, which JSON can
+    write."""
     try:
-        orjson.loads(text)
+        return orjson.loads(text)
     except orjson.JSONDecodeError:
-        return False
-    return True
+        return None
 
 
 def _input(arguments: str) -> Any:
     """The object that stands for arguments among blocks that go back: the API takes nothing else. What was written is
     in the call."""
     valid = valid_arguments(arguments)
-    return exact_json.loads(valid) if _is_plain_json(valid) else {NO_OBJECT: arguments}
+    return {NO_OBJECT: arguments} if _plain_json(valid) is None else exact_json.loads(valid)
 
 
 def _unwrapped(arguments: str) -> str:

@@ -5,9 +5,7 @@ As `anthropic-messages/2`, but thinking that the API would refuse is left out. W
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any
 
 from clew import exact_json
 from clew.events.content import Other, Refusal, Text
@@ -47,12 +45,13 @@ def _without_refused(prompt: Prompt) -> tuple[Prompt, Omissions]:
     """
     found = Omissions()
     spoken = {spoken_in(item) for item in prompt.items if _says_anything(item)}
+    signs = any(name in prompt.config.model for name in _SIGN)
     items: list[Item] = []
     for item in prompt.items:
         if not isinstance(item, ReasoningItem) or is_for(item, prompt) is not None:
             items.append(item)
             continue
-        kept = _signed(item.blocks) if any(name in prompt.config.model for name in _SIGN) else list(item.blocks)
+        kept = [block for block in item.blocks if not (signs and _is_refused(block))]
         if len(kept) < len(item.blocks):
             found.item(item, "reasoning", _UNSIGNED)
         sent = _without_last(kept, item.model_call_id in spoken)
@@ -63,22 +62,17 @@ def _without_refused(prompt: Prompt) -> tuple[Prompt, Omissions]:
     return replace(prompt, items=items), found
 
 
-def _signed(blocks: tuple[str, ...]) -> list[str]:
-    return [block for block, known in _known(blocks) if known.get("type") != "thinking" or known.get("signature")]
+def _is_refused(block: str) -> bool:
+    known = exact_json.object_in(block)
+    return known.get("type") == "thinking" and not known.get("signature")
 
 
 def _without_last(blocks: list[str], spoken: bool) -> list[str]:
     """Without thinking at the end of the answer. `spoken`: there are texts or calls that are not among the blocks."""
-    thoughts = [known.get("type") in _THOUGHTS for _, known in _known(blocks)]
+    thoughts = [exact_json.object_in(block).get("type") in _THOUGHTS for block in blocks]
     if all(thoughts):
         return blocks if spoken else []
     return blocks[: len(thoughts) - thoughts[::-1].index(False)]
-
-
-def _known(blocks: list[str] | tuple[str, ...]) -> Iterator[tuple[str, dict[str, Any]]]:
-    for block in blocks:
-        known = exact_json.loads(block) if exact_json.is_json(block) else None
-        yield block, known if isinstance(known, dict) else {}
 
 
 def _says_anything(item: Item) -> bool:

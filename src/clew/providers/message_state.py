@@ -118,7 +118,7 @@ def _goes_on(last: dict[str, Any], piece: dict[str, Any]) -> bool:
 
 def sent_back(blocks: Sequence[str]) -> tuple[str, ...]:
     """Returns those of an answer's blocks that its server wants to have back."""
-    return tuple(block for block in blocks if not _is_unwanted(_members(block)))
+    return tuple(block for block in blocks if not _is_unwanted(exact_json.object_in(block)))
 
 
 def going_back(item: ReasoningItem, prompt: Prompt) -> list[dict[str, Any]]:
@@ -141,7 +141,7 @@ def _sorted(item: ReasoningItem, prompt: Prompt) -> Iterator[tuple[dict[str, Any
         yield {}, "it was recorded by an older version, which did not send it back"
         return
     for block in item.blocks:
-        members = _members(block)
+        members = exact_json.object_in(block)
         yield members, _why_not(members, item, prompt)
 
 
@@ -154,14 +154,6 @@ def _why_not(members: dict[str, Any], item: ReasoningItem, prompt: Prompt) -> st
         # It is not signed, and DeepSeek wants what any of its models has thought.
         return None
     return f"reasoning of {item.model} at {item.origin} is not for {prompt.config.model} at {prompt.origin}"
-
-
-def _members(block: str) -> dict[str, Any]:
-    try:
-        known = exact_json.loads(block)
-    except ValueError:
-        known = None
-    return known if isinstance(known, dict) else {}
 
 
 def _is_unwanted(members: dict[str, Any]) -> bool:
