@@ -41,7 +41,7 @@ def kind(error: BaseException) -> str:
     name = name_of(cls)
     if issubclass(cls, OSError):
         # The rest of its words is the name of a file, which a tool may have from a prompt.
-        number = _slot(OSError, "errno", error)
+        number = slot(OSError, "errno", error)
         return f"{name}: {os.strerror(number)}" if type(number) is int and number > 0 else name
     if issubclass(cls, (ClewError, sqlite3.Error)) and _raised_by_us(error):
         words = error.code if isinstance(error, ProviderFailed) else str(error)
@@ -50,7 +50,12 @@ def kind(error: BaseException) -> str:
 
 
 def name_of(cls: type) -> str:
-    return one_line(_slot(type, "__name__", cls))[:_NAME_CHARS_MAX]
+    return one_line(slot(type, "__name__", cls))[:_NAME_CHARS_MAX]
+
+
+def slot(cls: type, name: str, of: Any) -> Any:
+    """What Python itself keeps there, whatever a class of somebody's says it is."""
+    return vars(cls)[name].__get__(of)
 
 
 def place(code: CodeType, line: int | None = None) -> str:
@@ -64,7 +69,7 @@ def one_line(text: str) -> str:
 
 def _frames(error: BaseException) -> list[str]:
     found = []
-    step: TracebackType | None = _slot(BaseException, "__traceback__", error)
+    step: TracebackType | None = slot(BaseException, "__traceback__", error)
     while step is not None:
         found.append(f"  {place(step.tb_frame.f_code, step.tb_lineno)}")
         step = step.tb_next
@@ -76,7 +81,7 @@ def _frames(error: BaseException) -> list[str]:
 
 def _raised_by_us(error: BaseException) -> bool:
     """Whether the code that raised it is Clew's. An error that was never raised was made by who tells of it."""
-    step: TracebackType | None = _slot(BaseException, "__traceback__", error)
+    step: TracebackType | None = slot(BaseException, "__traceback__", error)
     if step is None:
         return type(error).__module__.startswith("clew.")
     while step.tb_next is not None:
@@ -94,15 +99,10 @@ def _all(error: BaseException) -> Iterator[BaseException]:
             continue
         seen.add(id(one))
         yield one
-        cause = _slot(BaseException, "__cause__", one)
-        if cause is None and not _slot(BaseException, "__suppress_context__", one):
-            cause = _slot(BaseException, "__context__", one)
+        cause = slot(BaseException, "__cause__", one)
+        if cause is None and not slot(BaseException, "__suppress_context__", one):
+            cause = slot(BaseException, "__context__", one)
         if cause is not None:
             left.append(cause)
         if issubclass(type(one), BaseExceptionGroup):
-            left += reversed(_slot(BaseExceptionGroup, "exceptions", one))
-
-
-def _slot(cls: type, name: str, of: Any) -> Any:
-    """What Python itself keeps there, whatever a class of somebody's says it is."""
-    return vars(cls)[name].__get__(of)
+            left += reversed(slot(BaseExceptionGroup, "exceptions", one))

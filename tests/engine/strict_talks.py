@@ -35,7 +35,9 @@ def strict(server: Server, *judges: Judge) -> None:
     def refuses(body: bytes) -> Reply | None:
         request = exact_json.loads(body)
         fault = next((fault for judge in (calls_fault_of, *judges) if (fault := judge(request)) is not None), None)
-        return fault and json_reply({"error": {"message": fault, "type": "invalid_request_error"}}, 400)  # type: ignore[return-value]
+        if fault is None:
+            return None
+        return json_reply({"error": {"message": fault, "type": "invalid_request_error"}}, 400)
 
     server.refuses = refuses
 

@@ -18,7 +18,7 @@ from types import CoroutineType
 from typing import Any, TextIO
 
 from clew.errors import Misconfigured, Refused, StoreFailed, StoreLost, Unusable
-from clew.faults import Places, name_of, one_line, place, places
+from clew.faults import Places, name_of, one_line, place, places, slot
 
 logger = logging.getLogger(__name__)
 
@@ -56,7 +56,7 @@ def ends_process(error: BaseException) -> int | None:
     if issubclass(cls, _TOLD_BY_THE_COMMAND_LINE):
         return None
     logger.critical("an error ends this process\n%s", places(error))
-    code = vars(SystemExit)["code"].__get__(error) if issubclass(cls, SystemExit) else 1
+    code = slot(SystemExit, "code", error) if issubclass(cls, SystemExit) else 1
     # Python would print a code that is no number.
     return code if type(code) is int else 0 if code is None else 1
 

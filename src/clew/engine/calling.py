@@ -7,12 +7,13 @@ from functools import partial
 from typing import Any, get_args
 
 from clew.engine.counting import text_tokens
-from clew.engine.error_text import is_a, kind_of
+from clew.engine.error_text import is_a
 from clew.engine.foreign_code import ForeignCall, Unanswered, makes_coroutines
 from clew.engine.hand import Hand
 from clew.engine.tools import Probe, Result, ServerTool, ToolCallInfo, written
 from clew.errors import NotInDoubt
 from clew.events.tool import SettledOutcome, ToolCalled
+from clew.faults import name_of
 from clew.rules.commands import DoubtTool, FinishTool, SettleTool, StartTool
 from clew.rules.state import BY_POLICY, BY_PROBE, ActiveRun, OpenCall
 from clew.rules.told import started_in_vain
@@ -154,7 +155,7 @@ async def _ask_probe(hand: Hand, tool: ServerTool, probe: Probe, key: str) -> tu
         f"the probe of {tool.name}",
         lambda: partial(probe, key),
         partial(_said, tool),
-        lambda _, error: str(error) if type(error) is _NoAnswer else kind_of(error),
+        lambda _, error: str(error) if type(error) is _NoAnswer else name_of(type(error)),
         tool.timeout_seconds,
     )
     found = await asked.outcome(in_loop=makes_coroutines(probe), home=hand.of.toolbox.home)

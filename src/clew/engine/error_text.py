@@ -8,6 +8,8 @@ from typing import TypeGuard, TypeVar
 
 from pydantic import ValidationError
 
+from clew.faults import slot
+
 T = TypeVar("T")
 
 TEXT_CHARS_MAX = 500
@@ -24,7 +26,7 @@ def told(error: BaseException) -> str:
 
 
 def kind_of(error: BaseException) -> str:
-    """The error's class, for the log: the text of somebody else's error may quote what was said."""
+    """The error's class. Never raises, though the class may be of a class of somebody's own."""
     return _made(lambda: type(error).__name__) or "an error without a name"
 
 
@@ -46,7 +48,7 @@ def is_a(value: object, kind: type[T]) -> TypeGuard[T]:
 
 def cause_of(error: BaseException) -> BaseException | None:
     """What is raised with `from`; a class of others may have anything in the place of `__cause__`."""
-    cause: BaseException | None = BaseException.__dict__["__cause__"].__get__(error)
+    cause: BaseException | None = slot(BaseException, "__cause__", error)
     return cause
 
 

@@ -18,6 +18,7 @@ from contextvars import Context
 from typing import Any, Protocol
 
 from clew.engine.error_text import kind_of
+from clew.faults import name_of
 
 logger = logging.getLogger(__name__)
 
@@ -174,7 +175,7 @@ class _Loop:
             try:
                 self._loop.close()
             except Exception as error:
-                logger.warning("the event loop of the tools could not be closed: %s", kind_of(error))
+                logger.warning("the event loop of the tools could not be closed: %s", name_of(type(error)))
 
     def _go_on(self) -> str:
         """Run the loop until we end it, whatever code of others does to it. Returns why it does not go on."""
@@ -185,9 +186,10 @@ class _Loop:
                 self._loop.run_forever()
             except (SystemExit, KeyboardInterrupt) as error:
                 if exits == 0:
-                    logger.warning("what a tool left in its event loop tried to end the process: %s", kind_of(error))
+                    name = name_of(type(error))
+                    logger.warning("what a tool left in its event loop tried to end the process: %s", name)
             except BaseException as error:
-                logger.error("the event loop of the tools broke: %s", kind_of(error))
+                logger.error("the event loop of the tools broke: %s", name_of(type(error)))
                 return f"the event loop that it was in broke: {kind_of(error)}"
             if self._over:
                 return "the event loop that it was in was ended"
