@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 
 import pytest
 
-from clew.engine.foreign_loop import Apart
+from clew.engine.foreign_loop import ThreadLoop
 from clew.engine.tools import Result, ServerTool, Toolbox, ToolCallInfo
 from tests.rigs import leftovers
 
@@ -25,7 +25,7 @@ _THREAD = "clew-foreign-loop"
 
 def apart(work: Callable[[Toolbox], Awaitable[None]]) -> None:
     async def main() -> None:
-        box = Toolbox((), Apart())
+        box = Toolbox((), ThreadLoop())
         try:
             await asyncio.wait_for(work(box), _LIMIT_SECONDS)
         finally:
@@ -242,7 +242,7 @@ def _hanging(go_on: threading.Event) -> dict[str, Callable[[], Any]]:
 
 
 @pytest.mark.parametrize("name", _hanging(threading.Event()))
-@pytest.mark.parametrize("box", [Toolbox(), Toolbox((), Apart())], ids=["here", "apart"])
+@pytest.mark.parametrize("box", [Toolbox(), Toolbox((), ThreadLoop())], ids=["here", "apart"])
 def test_a_text_that_takes_for_ever_is_not_waited_for_longer_than_the_time_of_the_call(
     name: str, box: Toolbox, caplog: pytest.LogCaptureFixture
 ) -> None:

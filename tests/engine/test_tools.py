@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from clew.engine.foreign_loop import Apart, Here
+from clew.engine.foreign_loop import CallerLoop, ThreadLoop
 from clew.engine.tools import Result, ServerTool, Toolbox, ToolCallInfo
 from clew.events.tool import ToolFailed, ToolReturned
 from clew.log import codec
@@ -37,7 +37,7 @@ _boxes = [Toolbox()]
 @pytest.fixture(autouse=True, params=["in the same event loop", "in one apart"])
 def box(request: pytest.FixtureRequest) -> Iterator[None]:
     """What is true of a library, whose tools run in the event loop of its user, is true of a server."""
-    _boxes.append(Toolbox((), Here() if request.param == "in the same event loop" else Apart()))
+    _boxes.append(Toolbox((), CallerLoop() if request.param == "in the same event loop" else ThreadLoop()))
     yield
     asyncio.run(_boxes.pop().close())
 

@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from logging.handlers import QueueHandler, QueueListener
 
 from clew.cli.unhandled import beginning, ends_process, unhandled_are_logged
-from clew.faults import Places, kind, one_line, places
+from clew.logged_errors import Places, kind, one_line, places
 
 LINES_MAX = 10_000
 _LINE_CHARS_MAX = 2_000

@@ -18,7 +18,7 @@ from types import CoroutineType
 from typing import Any, TextIO
 
 from clew.errors import Misconfigured, Refused, StoreFailed, StoreLost, Unusable
-from clew.faults import Places, name_of, one_line, place, places, slot
+from clew.logged_errors import Places, name_of, one_line, place, places, slot
 
 logger = logging.getLogger(__name__)
 

@@ -13,7 +13,7 @@ from clew.engine.hand import Hand
 from clew.engine.tools import Probe, Result, ServerTool, ToolCallInfo, written
 from clew.errors import NotInDoubt
 from clew.events.tool import SettledOutcome, ToolCalled
-from clew.faults import name_of
+from clew.logged_errors import name_of
 from clew.rules.commands import DoubtTool, FinishTool, SettleTool, StartTool
 from clew.rules.state import BY_POLICY, BY_PROBE, ActiveRun, OpenCall
 from clew.rules.told import started_in_vain
@@ -158,7 +158,7 @@ async def _ask_probe(hand: Hand, tool: ServerTool, probe: Probe, key: str) -> tu
         lambda _, error: str(error) if type(error) is _NoAnswer else name_of(type(error)),
         tool.timeout_seconds,
     )
-    found = await asked.outcome(in_loop=makes_coroutines(probe), home=hand.of.toolbox.home)
+    found = await asked.outcome(in_loop=makes_coroutines(probe), host=hand.of.toolbox.host)
     if isinstance(found, tuple):
         return found
     why = found.lost or "it did not answer in time" if isinstance(found, Unanswered) else found

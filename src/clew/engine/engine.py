@@ -20,10 +20,10 @@ from clew.engine.worker import Worker
 from clew.errors import StoreLost
 from clew.events.base import Event, Recorded
 from clew.events.run import Truncation
-from clew.faults import places
 from clew.feed import Feed
 from clew.log import Log
 from clew.log.signals import Signals
+from clew.logged_errors import places
 from clew.prices import Prices
 from clew.projecting import Keeper
 from clew.proof.notary import Notary

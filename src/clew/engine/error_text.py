@@ -8,7 +8,7 @@ from typing import TypeGuard, TypeVar
 
 from pydantic import ValidationError
 
-from clew.faults import slot
+from clew.logged_errors import slot
 
 T = TypeVar("T")
 

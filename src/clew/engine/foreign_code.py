@@ -23,8 +23,8 @@ from types import CoroutineType, FunctionType, GeneratorType, MethodType, corout
 from typing import Any, Generic, Literal, TypeAlias, TypeVar
 from weakref import WeakKeyDictionary
 
-from clew.engine.foreign_loop import GRACE_SECONDS, Begun, Here, Home
-from clew.faults import places
+from clew.engine.foreign_loop import GRACE_SECONDS, Begun, CallerLoop, CoroutineHost
+from clew.logged_errors import places
 
 logger = logging.getLogger(__name__)
 
@@ -33,7 +33,7 @@ Stage: TypeAlias = Literal["preparing", "calling", "writing"]
 
 # At once, in one event loop; abandoned ones do not count.
 _THREADS_MAX = 256
-HERE = Here()
+CALLER_LOOP = CallerLoop()
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,13 +62,13 @@ class ForeignCall(Generic[T]):
     tell: Callable[[Stage, BaseException], T]
     seconds: float
 
-    async def outcome(self, *, in_loop: bool, home: Home = HERE) -> T | Unanswered:
+    async def outcome(self, *, in_loop: bool, host: CoroutineHost = CALLER_LOOP) -> T | Unanswered:
         """`in_loop`: the call only makes a coroutine, so it needs no thread. What can be awaited is awaited, at
-        `home`."""
+        `host`."""
         if in_loop:
-            return await _Attempt(self, home).in_loop()
+            return await _Attempt(self, host).in_loop()
         async with _room():
-            return await _Attempt(self, home).in_thread()
+            return await _Attempt(self, host).in_thread()
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,9 +92,9 @@ class _Ended:
 class _Attempt(Generic[T]):
     """A call under way. `given_up`: nobody waits for it any more."""
 
-    def __init__(self, call: ForeignCall[T], home: Home) -> None:
+    def __init__(self, call: ForeignCall[T], host: CoroutineHost) -> None:
         self.call = call
-        self.home = home
+        self.host = host
         self.during: Stage = "preparing"
         self.ended: _Ended | None = None
         self.given_up = False
@@ -161,9 +161,9 @@ class _Attempt(Generic[T]):
             self.given_up = True
 
     async def _awaited(self, make: Callable[[], Any]) -> T | Unanswered:
-        """What comes of a coroutine at `home`."""
+        """What comes of a coroutine at `host`."""
         try:
-            begun = self.home.begin(self.call.name, lambda: self._keep(make), copy_context())
+            begun = self.host.begin(self.call.name, lambda: self._keep(make), copy_context())
         except (RuntimeError, OSError) as error:
             return self.call.tell(self.during, error)
         try:

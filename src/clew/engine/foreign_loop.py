@@ -18,7 +18,7 @@ from contextvars import Context
 from typing import Any, Protocol
 
 from clew.engine.error_text import kind_of
-from clew.faults import name_of
+from clew.logged_errors import name_of
 
 logger = logging.getLogger(__name__)
 
@@ -45,24 +45,24 @@ class Begun(Protocol):
     def abandon(self) -> None: ...
 
 
-class Home(Protocol):
+class CoroutineHost(Protocol):
     """`begin` raises `RuntimeError` or `OSError` where nothing can be begun."""
 
     def begin(self, name: str, work: Callable[[], Coroutine[Any, Any, None]], context: Context) -> Begun: ...
     async def close(self) -> None: ...
 
 
-class Here:
+class CallerLoop:
     """The event loop of whoever asks."""
 
     def begin(self, name: str, work: Callable[[], Coroutine[Any, Any, None]], context: Context) -> Begun:
-        return _BegunHere(asyncio.create_task(work(), context=context))
+        return _BegunInCaller(asyncio.create_task(work(), context=context))
 
     async def close(self) -> None:
         """Whoever has the loop ends what is left in it."""
 
 
-class _BegunHere:
+class _BegunInCaller:
     lost = None
 
     def __init__(self, task: asyncio.Task[None]) -> None:
@@ -79,7 +79,7 @@ class _BegunHere:
 _abandoned: set[asyncio.Task[None]] = set()
 
 
-class Apart:
+class ThreadLoop:
     """An event loop in a thread of its own, made when it is needed, and made anew when it was given up."""
 
     def __init__(self) -> None:
@@ -104,7 +104,7 @@ class _Loop:
         self.given_up = False
         self._over = False
         self._leaving: asyncio.Task[None] | None = None
-        self._under_way: set[_BegunApart] = set()
+        self._under_way: set[_BegunInThread] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run, name="clew-foreign-loop", daemon=True)
@@ -115,7 +115,7 @@ class _Loop:
             raise
 
     def begin(self, name: str, work: Callable[[], Coroutine[Any, Any, None]], context: Context) -> Begun:
-        begun = _BegunApart(self, name, asyncio.get_running_loop())
+        begun = _BegunInThread(self, name, asyncio.get_running_loop())
         # Before it is looked at whether the loop is over: whoever ends it looks at these afterwards.
         self._under_way.add(begun)
         if self._over or not self.tell(self._start, begun, work, context):
@@ -130,7 +130,7 @@ class _Loop:
             return False
         return True
 
-    def _start(self, begun: _BegunApart, work: Callable[[], Coroutine[Any, Any, None]], context: Context) -> None:
+    def _start(self, begun: _BegunInThread, work: Callable[[], Coroutine[Any, Any, None]], context: Context) -> None:
         if begun.cancelled:
             return self.end(begun)
         # Not by the loop, which code of others may have given another way to make tasks.
@@ -141,7 +141,7 @@ class _Loop:
         begun.task.add_done_callback(lambda _: self.end(begun))
         return None
 
-    def end(self, begun: _BegunApart, lost: str | None = None) -> None:
+    def end(self, begun: _BegunInThread, lost: str | None = None) -> None:
         """It has ended, or it is lost. It is called by any thread, and the first one counts."""
         try:
             self._under_way.remove(begun)
@@ -150,11 +150,11 @@ class _Loop:
         begun.lost = lost
         # Who began it may be gone with its loop: then nobody waits.
         with contextlib.suppress(RuntimeError):
-            begun.home.call_soon_threadsafe(begun.hear)
+            begun.caller.call_soon_threadsafe(begun.hear)
         if self.given_up and not self._under_way:
             self.tell(self._leave)
 
-    def abandon(self, begun: _BegunApart) -> None:
+    def abandon(self, begun: _BegunInThread) -> None:
         if not begun.reached and not self.given_up:
             self.given_up = True
             names = ", ".join(sorted({one.name for one in (begun, *tuple(self._under_way))})[:_NAMES_MAX])
@@ -229,14 +229,14 @@ class _Loop:
             logger.warning("the event loop of the tools does not end; it goes with the process")
 
 
-class _BegunApart:
+class _BegunInThread:
     """`reached`: the loop has heard that it is cancelled."""
 
-    def __init__(self, loop: _Loop, name: str, home: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, loop: _Loop, name: str, caller: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
         self.name = name
-        self.home = home
-        self.ended: asyncio.Future[None] = home.create_future()
+        self.caller = caller
+        self.ended: asyncio.Future[None] = caller.create_future()
         self.lost: str | None = None
         self.task: asyncio.Task[None] | None = None
         self.cancelled = False

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from clew.engine.error_text import is_a, told
-from clew.engine.foreign_loop import Apart
+from clew.engine.foreign_loop import ThreadLoop
 from clew.engine.tools import ServerTool, Toolbox
 from clew.errors import Misconfigured
 
@@ -30,7 +30,7 @@ def load_tools(names: Iterable[str]) -> Toolbox:
     for text in names:
         found += _loaded(text)
     try:
-        return Toolbox(found, Apart())
+        return Toolbox(found, ThreadLoop())
     except Misconfigured as error:
         raise Misconfigured(f"--tools: {error}") from error
 

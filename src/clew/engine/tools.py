@@ -27,8 +27,8 @@ import orjson
 
 from clew.engine.arguments import InvalidArguments, bound
 from clew.engine.error_text import cause_of, is_a, storable, told
-from clew.engine.foreign_code import HERE, ForeignCall, Stage, Unanswered, makes_coroutines
-from clew.engine.foreign_loop import Home
+from clew.engine.foreign_code import CALLER_LOOP, ForeignCall, Stage, Unanswered, makes_coroutines
+from clew.engine.foreign_loop import CoroutineHost
 from clew.engine.tool_checks import checked, shown
 from clew.errors import Misconfigured
 from clew.events.run import RunConfig
@@ -126,10 +126,12 @@ def _name_of(function: Callable[..., Any]) -> str:
 
 
 class Toolbox:
-    """The tools of this server, by name. `home` is where their coroutines run."""
+    """The tools of this server, by name. `host` is where their coroutines run."""
 
-    def __init__(self, tools: Iterable[ServerTool | Callable[..., Any]] = (), home: Home = HERE) -> None:
-        self.home = home
+    def __init__(
+        self, tools: Iterable[ServerTool | Callable[..., Any]] = (), host: CoroutineHost = CALLER_LOOP
+    ) -> None:
+        self.host = host
         self._tools: dict[str, ServerTool] = {}
         for one in tools:
             declared = checked(_as_tool(one))
@@ -155,11 +157,11 @@ class Toolbox:
         return sorted(self._tools)
 
     async def execute(self, tool: ServerTool, arguments: str, info: ToolCallInfo) -> Result:
-        return await execute(tool, arguments, info, self.home)
+        return await execute(tool, arguments, info, self.host)
 
     async def close(self) -> None:
         """End what they left behind."""
-        await self.home.close()
+        await self.host.close()
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +181,7 @@ class _Failed:
     unknown: bool = False
 
 
-async def execute(tool: ServerTool, arguments: str, info: ToolCallInfo, home: Home = HERE) -> Result:
+async def execute(tool: ServerTool, arguments: str, info: ToolCallInfo, host: CoroutineHost = CALLER_LOOP) -> Result:
     """Call `tool`. Whatever it does, this returns: what goes wrong in it is for the model to hear."""
     started = time.perf_counter()
     call: ForeignCall[Written | _Failed] = ForeignCall(
@@ -189,7 +191,7 @@ async def execute(tool: ServerTool, arguments: str, info: ToolCallInfo, home: Ho
         partial(_failed, tool),
         tool.timeout_seconds,
     )
-    outcome = await call.outcome(in_loop=makes_coroutines(tool.function), home=home)
+    outcome = await call.outcome(in_loop=makes_coroutines(tool.function), host=host)
     elapsed = round((time.perf_counter() - started) * 1000, 3)
     if isinstance(outcome, Written):
         return Result(outcome.output, elapsed, bytes_whole=outcome.bytes_whole)

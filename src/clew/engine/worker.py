@@ -23,7 +23,7 @@ from clew.errors import ClewError, StaleFence, StoreFailed, StoreLost
 from clew.events.base import Event, Recorded
 from clew.events.run import RunCancelled, RunCancelRequested, RunExpired, RunQueued
 from clew.events.tool import ToolConfirmed, ToolReturned, ToolSettled
-from clew.faults import places
+from clew.logged_errors import places
 from clew.rules.commands import ExpireRun
 from clew_projections import run_board
 

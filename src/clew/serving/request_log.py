@@ -17,8 +17,8 @@ from starlette.routing import Router
 from starlette.types import Message, Receive, Scope, Send
 
 from clew.errors import ClewError, ProviderFailed
-from clew.faults import Places, kind, places
 from clew.ids import new_id
+from clew.logged_errors import Places, kind, places
 from clew.serving.known_words import HIDDEN, shown_path, shown_place, words_of
 
 logger = logging.getLogger(__name__)

@@ -12,7 +12,7 @@ from clew import exact_json
 from clew.bus import Heard
 from clew.engine.engine import Engine
 from clew.events.base import Recorded
-from clew.faults import places
+from clew.logged_errors import places
 
 _PAGE_EVENTS = 256
 
